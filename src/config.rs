@@ -1,0 +1,242 @@
+//! The one configuration type: a TOML file, and the environment over it (`SEENBY__KAFKA__BROKERS`).
+//!
+//! Every field's doc comment is its meaning in `seenby config`; a default stands in [`Default`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where events come from and effects go.
+    pub kafka: KafkaConfig,
+    /// Where rows go and answers come from.
+    pub clickhouse: ClickHouseConfig,
+    /// How workers work.
+    pub worker: WorkerConfig,
+    /// The query endpoint.
+    pub api: ApiConfig,
+    /// The metrics endpoint of a worker.
+    pub metrics: MetricsConfig,
+    /// Who may ask.
+    pub auth: AuthConfig,
+}
+
+/// Where events come from and effects go.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Bootstrap servers, `host:port` separated by commas.
+    pub brokers: String,
+    /// Names of the topics.
+    pub topics: TopicsConfig,
+    /// Consumer group of the workers; also the prefix of their transactional ids.
+    pub group: String,
+    /// Generation of the events topic, 0 to 65535; raised with a new topic.
+    pub epoch: u16,
+    /// How many partitions a topic gets where seenby creates it; an events topic that exists keeps its own count.
+    pub partitions: u32,
+    /// Replication factor of topics that seenby creates; -1 takes the broker's default.
+    pub replication: i32,
+    /// Any librdkafka property, for consumer and producer alike; wins over seenby's own choices.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Names of the topics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicsConfig {
+    /// Input: events and control records.
+    pub events: String,
+    /// Output: who is to be told of which receipt.
+    pub notifications: String,
+    /// Output: records refused, with their reason.
+    pub rejections: String,
+}
+
+/// Where rows go and answers come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseConfig {
+    /// HTTP address.
+    pub url: String,
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+    /// Database that holds the tables; created by `seenby migrate`.
+    pub database: String,
+    /// Cluster name for `ON CLUSTER` and replicated engines; empty for a single server.
+    pub cluster: String,
+    /// Whether request and response bodies are compressed with LZ4.
+    pub compression: bool,
+    /// How long one statement may take, in ms, before it counts as failed.
+    pub timeout_ms: u64,
+}
+
+/// How exactly effects are delivered to Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Notifications, rejections and offsets in one transaction.
+    ExactlyOnce,
+    /// Plain produce, then commit: for brokers without transactions. A crash may repeat notifications.
+    AtLeastOnce,
+}
+
+/// How workers work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Pipelines in this process; each is a member of the group.
+    pub threads: u16,
+    /// Name of this process in the group: the static member's name. Unique among running workers; kept over restarts.
+    pub instance: String,
+    /// How exactly effects are delivered to Kafka.
+    pub delivery: Delivery,
+    /// The longest time between two flushes, in ms.
+    pub flush_interval_ms: u64,
+    /// The most records in one flush.
+    pub flush_records: u64,
+    /// The most bytes of encoded rows in one flush.
+    pub flush_bytes: u64,
+    /// Bytes of state and unflushed rows in this process at which the input pauses.
+    pub memory_limit_bytes: u64,
+    /// Group session time-out in ms: how long a dead worker's partitions wait.
+    pub session_timeout_ms: u32,
+    /// The longest a flush may take with all its retries before the worker leaves the group, in ms.
+    pub max_poll_interval_ms: u32,
+}
+
+/// The query endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How long a request may take, in ms.
+    pub timeout_ms: u64,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Origin that browsers may call from; `*` for any.
+    pub cors_origin: String,
+    /// Whether the Easemob path gives its user list as plain user names instead of objects.
+    pub easemob_string_lists: bool,
+}
+
+/// The metrics endpoint of a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address to listen on, for /metrics, /livez and /readyz.
+    pub listen: SocketAddr,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Bearer tokens.
+    pub tokens: Vec<TokenConfig>,
+}
+
+/// One bearer token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The app it is for: `org#name`.
+    pub app: String,
+    /// The user or service it stands for.
+    pub subject: String,
+    /// What it may do.
+    pub role: TokenRole,
+    /// The secret itself.
+    pub token: String,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenRole {
+    /// An end user: sees what the policy's viewers rule allows.
+    User,
+    /// A service of the app: sees the app's data.
+    Service,
+    /// An administrator of the app: sees and changes.
+    Admin,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            topics: TopicsConfig::default(),
+            group: "seenby".to_owned(),
+            epoch: 1,
+            partitions: 8,
+            replication: -1,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            events: "seenby.events".to_owned(),
+            notifications: "seenby.notifications".to_owned(),
+            rejections: "seenby.rejections".to_owned(),
+        }
+    }
+}
+
+impl Default for ClickHouseConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8123".to_owned(),
+            user: "default".to_owned(),
+            password: String::new(),
+            database: "seenby".to_owned(),
+            cluster: String::new(),
+            compression: true,
+            timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            instance: "worker-1".to_owned(),
+            delivery: Delivery::ExactlyOnce,
+            flush_interval_ms: 500,
+            flush_records: 200_000,
+            flush_bytes: 64 * 1024 * 1024,
+            memory_limit_bytes: 4 * 1024 * 1024 * 1024,
+            session_timeout_ms: 45_000,
+            max_poll_interval_ms: 300_000,
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            timeout_ms: 10_000,
+            max_body_bytes: 64 * 1024,
+            cors_origin: "*".to_owned(),
+            easemob_string_lists: false,
+        }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
