@@ -1,14 +1,25 @@
 //! The one configuration type: a TOML file, and the environment over it (`SEENBY__KAFKA__BROKERS`).
 //!
-//! Every field's doc comment is its meaning in `seenby config`; a default stands in [`Default`].
+//! Every field's doc comment is its meaning in `seenby config` (`settings` reads it from the derived schema); a default
+//! stands in [`Default`].
+
+mod check;
+mod load;
+mod print;
+mod secret;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use load::ConfigError;
+pub use secret::Secret;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where events come from and effects go.
@@ -26,7 +37,7 @@ pub struct Config {
 }
 
 /// Where events come from and effects go.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port` separated by commas.
@@ -46,7 +57,7 @@ pub struct KafkaConfig {
 }
 
 /// Names of the topics.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicsConfig {
     /// Input: events and control records.
@@ -58,7 +69,7 @@ pub struct TopicsConfig {
 }
 
 /// Where rows go and answers come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClickHouseConfig {
     /// HTTP address.
@@ -66,7 +77,8 @@ pub struct ClickHouseConfig {
     /// User name.
     pub user: String,
     /// Password.
-    pub password: String,
+    #[schema(value_type = String)]
+    pub password: Secret,
     /// Database that holds the tables; created by `seenby migrate`.
     pub database: String,
     /// Cluster name for `ON CLUSTER` and replicated engines; empty for a single server.
@@ -78,7 +90,7 @@ pub struct ClickHouseConfig {
 }
 
 /// How exactly effects are delivered to Kafka.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Notifications, rejections and offsets in one transaction.
@@ -88,7 +100,7 @@ pub enum Delivery {
 }
 
 /// How workers work.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerConfig {
     /// Pipelines in this process; each is a member of the group.
@@ -112,10 +124,11 @@ pub struct WorkerConfig {
 }
 
 /// The query endpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
     /// Address to listen on.
+    #[schema(value_type = String)]
     pub listen: SocketAddr,
     /// How long a request may take, in ms.
     pub timeout_ms: u64,
@@ -128,15 +141,16 @@ pub struct ApiConfig {
 }
 
 /// The metrics endpoint of a worker.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Address to listen on, for /metrics, /livez and /readyz.
+    #[schema(value_type = String)]
     pub listen: SocketAddr,
 }
 
 /// Who may ask.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
     /// Bearer tokens.
@@ -144,7 +158,7 @@ pub struct AuthConfig {
 }
 
 /// One bearer token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// The app it is for: `org#name`.
@@ -154,11 +168,12 @@ pub struct TokenConfig {
     /// What it may do.
     pub role: TokenRole,
     /// The secret itself.
-    pub token: String,
+    #[schema(value_type = String)]
+    pub token: Secret,
 }
 
 /// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenRole {
     /// An end user: sees what the policy's viewers rule allows.
@@ -198,7 +213,7 @@ impl Default for ClickHouseConfig {
         Self {
             url: "http://127.0.0.1:8123".to_owned(),
             user: "default".to_owned(),
-            password: String::new(),
+            password: Secret::default(),
             database: "seenby".to_owned(),
             cluster: String::new(),
             compression: true,

@@ -1,0 +1,191 @@
+//! The rules that a configuration must keep beyond the kinds of its values.
+
+use std::collections::HashSet;
+
+use super::{Config, ConfigError};
+use crate::event::MAX_ID_BYTES;
+
+/// The longest name that Kafka takes for a topic.
+const MAX_TOPIC_BYTES: usize = 249;
+
+impl Config {
+    /// Checks every rule; the first one broken is told with its key.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_kafka()?;
+        self.check_clickhouse()?;
+        self.check_worker()?;
+        self.check_api()?;
+        self.check_tokens()
+    }
+
+    fn check_kafka(&self) -> Result<(), ConfigError> {
+        let kafka = &self.kafka;
+        require(!kafka.brokers.trim().is_empty(), "kafka.brokers", "must name at least one broker as host:port")?;
+        require(!kafka.group.is_empty(), "kafka.group", "must not be empty")?;
+        require(kafka.partitions >= 1, "kafka.partitions", "must be at least 1")?;
+        require(
+            kafka.replication == -1 || (1..=i32::from(i16::MAX)).contains(&kafka.replication),
+            "kafka.replication",
+            "must be -1 (the broker's default) or from 1 to 32767",
+        )?;
+        let topics = &kafka.topics;
+        for (key, name) in [
+            ("kafka.topics.events", &topics.events),
+            ("kafka.topics.notifications", &topics.notifications),
+            ("kafka.topics.rejections", &topics.rejections),
+        ] {
+            let is_topic_name = (1..=MAX_TOPIC_BYTES).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            require(is_topic_name, key, "must be 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'")?;
+        }
+        require(
+            topics.events != topics.notifications && topics.events != topics.rejections,
+            "kafka.topics.events",
+            "must differ from the output topics: a worker would read what it writes",
+        )?;
+        require(
+            topics.notifications != topics.rejections,
+            "kafka.topics.notifications",
+            "must differ from kafka.topics.rejections: their records have different shapes",
+        )
+    }
+
+    fn check_clickhouse(&self) -> Result<(), ConfigError> {
+        let clickhouse = &self.clickhouse;
+        let host = clickhouse.url.strip_prefix("http://").or_else(|| clickhouse.url.strip_prefix("https://"));
+        require(
+            host.is_some_and(|host| !host.is_empty()),
+            "clickhouse.url",
+            "must begin with http:// or https:// and name a host",
+        )?;
+        require(
+            !clickhouse.url.contains('@'),
+            "clickhouse.url",
+            "must not hold credentials: use clickhouse.user and clickhouse.password, which are never shown",
+        )?;
+        require(
+            is_identifier(&clickhouse.database),
+            "clickhouse.database",
+            "must be of letters, digits and '_' and not begin with a digit",
+        )?;
+        require(
+            clickhouse.cluster.is_empty() || is_identifier(&clickhouse.cluster),
+            "clickhouse.cluster",
+            "must be empty, or of letters, digits and '_' and not begin with a digit",
+        )?;
+        require(clickhouse.timeout_ms >= 1, "clickhouse.timeout_ms", "must be at least 1")
+    }
+
+    fn check_worker(&self) -> Result<(), ConfigError> {
+        let worker = &self.worker;
+        require(worker.threads >= 1, "worker.threads", "must be at least 1")?;
+        require(!worker.instance.is_empty(), "worker.instance", "must not be empty")?;
+        require(worker.flush_interval_ms >= 1, "worker.flush_interval_ms", "must be at least 1")?;
+        require(worker.flush_records >= 1, "worker.flush_records", "must be at least 1")?;
+        require(worker.flush_bytes >= 1, "worker.flush_bytes", "must be at least 1")?;
+        require(worker.memory_limit_bytes >= 1, "worker.memory_limit_bytes", "must be at least 1")?;
+        require(worker.session_timeout_ms >= 1, "worker.session_timeout_ms", "must be at least 1")?;
+        require(
+            worker.max_poll_interval_ms >= worker.session_timeout_ms,
+            "worker.max_poll_interval_ms",
+            "must be at least worker.session_timeout_ms: librdkafka refuses anything else",
+        )
+    }
+
+    fn check_api(&self) -> Result<(), ConfigError> {
+        let api = &self.api;
+        require(api.timeout_ms >= 1, "api.timeout_ms", "must be at least 1")?;
+        let is_header_value =
+            !api.cors_origin.is_empty() && api.cors_origin.bytes().all(|byte| byte.is_ascii_graphic());
+        require(is_header_value, "api.cors_origin", "must be `*` or an origin such as https://chat.example.com")
+    }
+
+    fn check_tokens(&self) -> Result<(), ConfigError> {
+        let mut met = HashSet::new();
+        for (index, token) in self.auth.tokens.iter().enumerate() {
+            let key = |name: &str| format!("auth.tokens[{index}].{name}");
+            require(is_app(&token.app), &key("app"), "must be `org#name`: two ids, 128 bytes in all")?;
+            require(
+                is_id(&token.subject),
+                &key("subject"),
+                "must be an id: no '/', '#', white space, at most 128 bytes",
+            )?;
+            let is_bearer = !token.token.is_empty() && token.token.bytes().all(|byte| byte.is_ascii_graphic());
+            require(is_bearer, &key("token"), "must be of visible ASCII characters, as it travels in a header")?;
+            require(met.insert(token.token.expose()), &key("token"), "stands for another entry already")?;
+        }
+        Ok(())
+    }
+}
+
+fn require(holds: bool, key: &str, rule: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Invalid { key: key.to_owned(), rule: rule.to_owned() }) }
+}
+
+/// What ClickHouse takes as a name without quotes, so that no statement needs quoting rules.
+fn is_identifier(name: &str) -> bool {
+    let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn is_id(text: &str) -> bool {
+    let has_forbidden = text.chars().any(|c| c == '/' || c == '#' || c.is_whitespace() || c.is_control());
+    (1..=MAX_ID_BYTES).contains(&text.len()) && !has_forbidden
+}
+
+fn is_app(text: &str) -> bool {
+    text.len() <= MAX_ID_BYTES && text.split_once('#').is_some_and(|(org, name)| is_id(org) && is_id(name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::{Secret, TokenConfig, TokenRole};
+
+    fn broken_key(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        match config.check() {
+            Err(ConfigError::Invalid { key, .. }) => key,
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn token(app: &str, subject: &str, secret: &str) -> TokenConfig {
+        let [app, subject] = [app, subject].map(str::to_owned);
+        TokenConfig { app, subject, role: TokenRole::User, token: Secret::new(secret) }
+    }
+
+    #[test]
+    fn the_defaults_keep_every_rule() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_broken_rule_names_its_key() {
+        assert_eq!(broken_key(|config| config.kafka.brokers = " ".to_owned()), "kafka.brokers");
+        assert_eq!(broken_key(|config| config.kafka.topics.events = "a b".to_owned()), "kafka.topics.events");
+        let same = |config: &mut Config| config.kafka.topics.rejections = config.kafka.topics.events.clone();
+        assert_eq!(broken_key(same), "kafka.topics.events");
+        assert_eq!(broken_key(|config| config.clickhouse.url = "clickhouse:8123".to_owned()), "clickhouse.url");
+        assert_eq!(broken_key(|config| config.clickhouse.url = "http://u:p@h".to_owned()), "clickhouse.url");
+        assert_eq!(broken_key(|config| config.clickhouse.database = "a-b".to_owned()), "clickhouse.database");
+        assert_eq!(broken_key(|config| config.worker.threads = 0), "worker.threads");
+        assert_eq!(broken_key(|config| config.worker.max_poll_interval_ms = 9), "worker.max_poll_interval_ms");
+        assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");
+    }
+
+    #[test]
+    fn tokens_are_whole_and_unique() {
+        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o", "s", "t")]), "auth.tokens[0].app");
+        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "", "t")]), "auth.tokens[0].subject");
+        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "s", "")]), "auth.tokens[0].token");
+        let twice = vec![token("o#a", "s", "t"), token("o#b", "s", "t")];
+        assert_eq!(broken_key(|config| config.auth.tokens = twice), "auth.tokens[1].token");
+    }
+}
