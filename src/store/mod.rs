@@ -1,1 +1,81 @@
-//! placeholder
+//! ClickHouse: migrations, rows, writing, hydration and the ledger (DESIGN.md section 5).
+//!
+//! Facts of the fold are encoded once into a [`RowBatch`], written by a [`Store`] before Kafka's commit, and read back
+//! as of an offset by [`Store::hydrate`]. Every row is a fact as of an offset of its partition's log: written twice,
+//! late or by a dead worker it changes nothing.
+
+mod error;
+mod row_binary;
+mod rows;
+mod table;
+
+pub use error::StoreError;
+pub use rows::{PartitionRows, RowBatch, TopicIdentity};
+pub use table::Table;
+
+use crate::event::{EventTime, Offset, PartitionId};
+use crate::fold::Partition;
+
+/// Where rows are kept. All calls block; each is bounded by the configured time-out for every statement it makes.
+///
+/// A store is owned by one thread. After an error it starts on a fresh connection.
+pub trait Store: Send {
+    /// Writes a flush: every table but the ledger, then the ledger. One attempt; whatever part of it was written may
+    /// be written again with the same bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: try again. Anything else: stop taking input, nothing may be skipped.
+    fn write(&mut self, rows: &RowBatch) -> Result<(), StoreError>;
+
+    /// How far the ledger reaches for each partition of this topic that has rows, in ascending order.
+    ///
+    /// # Errors
+    /// [`StoreError::PartitionCount`] and [`StoreError::EpochTaken`] where the ledger belongs to another topic.
+    fn frontiers(&mut self, topic: &TopicIdentity) -> Result<Vec<LedgerFrontier>, StoreError>;
+
+    /// The states of partitions as of their committed offsets, in the order asked for; several at once cost one scan.
+    /// Rows at or above the committed offset are those of a worker that died before its commit: not yet seen.
+    ///
+    /// # Errors
+    /// As [`Store::frontiers`]; [`StoreError::Unreadable`] for a row that this version does not understand.
+    fn hydrate(
+        &mut self,
+        topic: &TopicIdentity,
+        requests: &[HydrationRequest],
+    ) -> Result<Vec<HydratedPartition>, StoreError>;
+}
+
+/// A partition to be read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HydrationRequest {
+    /// Which.
+    pub partition: PartitionId,
+    /// As of this offset, exclusive: the one committed in Kafka, or a ledger boundary.
+    pub committed: Offset,
+}
+
+/// A partition read back.
+#[derive(Debug)]
+pub struct HydratedPartition {
+    /// Its state as of [`HydratedPartition::committed`].
+    pub state: Partition,
+    /// As of this offset, exclusive.
+    pub committed: Offset,
+    /// The watermark as of it; of a new epoch's fresh partition the largest of the epoch before.
+    pub watermark: EventTime,
+    /// Rows that were read for it.
+    pub rows: u64,
+}
+
+/// How far the ledger reaches for one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerFrontier {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Rows are complete up to this offset, exclusive. May be beyond what Kafka has committed.
+    pub next_offset: Offset,
+    /// The watermark as of it.
+    pub watermark: EventTime,
+    /// When the row was inserted, by ClickHouse's clock, in ms since 1970.
+    pub inserted_at_millis: i64,
+}

@@ -1,0 +1,162 @@
+//! What can go wrong between seenby and ClickHouse, and what to do next.
+
+/// A statement or a check that failed.
+///
+/// Two answers matter to a worker: [`StoreError::Unavailable`] is tried again with the same bytes, everything else needs
+/// a person. Nothing is ever skipped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// ClickHouse did not answer in time, or cannot take the statement now.
+    #[error("ClickHouse is not available: {doing} {target}: {reason}; trying again with the same rows is safe")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// To which table or address.
+        target: String,
+        /// What was answered or met.
+        reason: String,
+    },
+    /// ClickHouse refused the statement, and will refuse it again: configuration or a defect.
+    #[error("ClickHouse refused {doing} {target}: {reason}; check clickhouse.* and that `seenby migrate` has run")]
+    Rejected {
+        /// What was being done.
+        doing: &'static str,
+        /// To which table or address.
+        target: String,
+        /// What was answered.
+        reason: String,
+    },
+    /// The tables are of a later version of seenby.
+    #[error("the schema in ClickHouse is at migration {found}, this seenby knows {known}: use a seenby that is as new")]
+    SchemaNewer {
+        /// The highest migration applied.
+        found: u32,
+        /// The highest that this binary has.
+        known: u32,
+    },
+    /// The tables are of an earlier version of seenby, or were never created.
+    #[error("the schema in ClickHouse lacks migration {missing}: run `seenby migrate`")]
+    SchemaOlder {
+        /// The lowest migration not applied.
+        missing: u32,
+    },
+    /// A migration was applied with another text than this binary has.
+    #[error(
+        "migration {number} was applied with another text than this seenby has: use the seenby that created the tables"
+    )]
+    SchemaDiffers {
+        /// Number of the migration.
+        number: u32,
+    },
+    /// The ledger was written for another partition count of the same topic and epoch.
+    #[error(
+        "the ledger holds {topic} epoch {epoch} with {found} partitions, the topic now has {asked}: a topic keeps its \
+         count for life; growing needs a new topic and a higher kafka.epoch"
+    )]
+    PartitionCount {
+        /// The events topic.
+        topic: String,
+        /// Its generation.
+        epoch: u16,
+        /// How many the ledger's rows were written for.
+        found: u32,
+        /// How many the worker was started with.
+        asked: u32,
+    },
+    /// The ledger holds another topic under this epoch, or rows of a later epoch.
+    #[error(
+        "the ledger holds {found_topic} at epoch {found_epoch}, the worker was started for {topic} at epoch {epoch}: \
+         check kafka.epoch and kafka.topics.events"
+    )]
+    EpochTaken {
+        /// The topic found.
+        found_topic: String,
+        /// The epoch found.
+        found_epoch: u16,
+        /// The topic configured.
+        topic: String,
+        /// The epoch configured.
+        epoch: u16,
+    },
+    /// A row of our own tables that cannot be read back.
+    #[error("a row of table {table} cannot be understood: {reason}; was it written by another version of seenby?")]
+    Unreadable {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same statement may succeed when tried again on a fresh connection.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Sorts a failure of the client. A code of ClickHouse's own decides; without one (no connection, a proxy's page,
+    /// a cut answer) the statement was not refused, so it is tried again.
+    pub(super) fn classify(doing: &'static str, target: impl Into<String>, error: &clickhouse::error::Error) -> Self {
+        use clickhouse::error::Error;
+        let target = target.into();
+        let reason = error.to_string();
+        let refused = match error {
+            Error::BadResponse(answer) => match exception_code(answer) {
+                Some(code) => !TRANSIENT_CODES.contains(&code),
+                None => ["401 ", "403 ", "404 "].iter().any(|status| answer.starts_with(status)),
+            },
+            // Wrong on our side or the column types' side: the same statement fails the same way.
+            Error::InvalidParams(_)
+            | Error::Unsupported(_)
+            | Error::SchemaMismatch(_)
+            | Error::InvalidColumnsHeader(_)
+            | Error::InvalidUtf8Encoding(_)
+            | Error::InvalidTagEncoding(_) => true,
+            _ => false,
+        };
+        if refused { Self::Rejected { doing, target, reason } } else { Self::Unavailable { doing, target, reason } }
+    }
+}
+
+/// The number in `Code: 60. DB::Exception: …`, which every error of ClickHouse's carries.
+pub(super) fn exception_code(answer: &str) -> Option<u32> {
+    let (_, after) = answer.split_once("Code: ")?;
+    let digits = after.find(|character: char| !character.is_ascii_digit()).unwrap_or(after.len());
+    after.get(..digits)?.parse().ok()
+}
+
+/// ClickHouse's codes of states that pass (its ErrorCodes.cpp): load, memory, disk, time-outs, replication and Keeper.
+/// Every other code stops the worker: taking a passing fault for a lasting one costs a page, the reverse hides a defect.
+const TRANSIENT_CODES: [u32; 30] = [
+    159,  // TIMEOUT_EXCEEDED
+    160,  // TOO_SLOW
+    198,  // DNS_ERROR
+    201,  // QUOTA_EXCEEDED
+    202,  // TOO_MANY_SIMULTANEOUS_QUERIES
+    203,  // NO_FREE_CONNECTION
+    209,  // SOCKET_TIMEOUT
+    210,  // NETWORK_ERROR
+    225,  // NO_ZOOKEEPER
+    236,  // ABORTED
+    241,  // MEMORY_LIMIT_EXCEEDED
+    242,  // TABLE_IS_READ_ONLY
+    243,  // NOT_ENOUGH_SPACE
+    252,  // TOO_MANY_PARTS
+    254,  // NO_ACTIVE_REPLICAS
+    279,  // ALL_CONNECTION_TRIES_FAILED
+    285,  // TOO_FEW_LIVE_REPLICAS
+    286,  // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    289,  // REPLICA_IS_NOT_IN_QUORUM
+    319,  // UNKNOWN_STATUS_OF_INSERT
+    373,  // SESSION_IS_LOCKED
+    394,  // QUERY_WAS_CANCELLED
+    425,  // SYSTEM_ERROR
+    439,  // CANNOT_SCHEDULE_TASK
+    473,  // DEADLOCK_AVOIDED
+    499,  // S3_ERROR
+    745,  // SERVER_OVERLOADED
+    999,  // KEEPER_EXCEPTION
+    1000, // POCO_EXCEPTION
+    1002, // UNKNOWN_EXCEPTION
+];

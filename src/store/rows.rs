@@ -1,0 +1,472 @@
+//! Rows of one flush, encoded once from borrowed facts; a retry sends the same bytes.
+
+use sha2::{Digest, Sha256};
+
+use super::row_binary::RowBinary;
+use super::table::Table;
+use crate::event::{Body, Chat, Epoch, Event, EventTime, MemberChange, Offset, PartitionId, RecordTime, Role};
+use crate::fold::fact::{
+    ControlFact, CountsFact, LedgerFact, MarkFact, Measure, MessageFact, MessageStatus, ParkedFact, PolicyFact,
+    Position, RecallFact, ReceiptFact, ReceiptKind, RejectionFact, RosterChange, RosterFact, SettlementFact,
+};
+
+/// Longest key and value of a refused record that is kept, in bytes; of the rest length and SHA-256 tell (DESIGN.md
+/// section 6).
+const MAX_REJECTED_BYTES: usize = 64 * 1024;
+
+/// Which events topic rows are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicIdentity {
+    /// Its name.
+    pub topic: String,
+    /// Its generation.
+    pub epoch: Epoch,
+    /// How many partitions it has, fixed for its life.
+    pub partitions: u32,
+}
+
+/// The rows of one flush, by table.
+#[derive(Debug)]
+pub struct RowBatch {
+    topic: TopicIdentity,
+    tables: [TableRows; Table::ALL.len()],
+}
+
+impl RowBatch {
+    /// An empty batch for rows of this topic.
+    pub fn new(topic: TopicIdentity) -> Self {
+        Self { topic, tables: std::array::from_fn(|_| TableRows::default()) }
+    }
+
+    /// Takes facts of one partition, in log order.
+    pub fn partition(&mut self, partition: PartitionId) -> PartitionRows<'_> {
+        PartitionRows { batch: self, partition }
+    }
+
+    /// The rows of a table.
+    pub fn table(&self, table: Table) -> &TableRows {
+        // `Table::ALL` holds the variants in the order of declaration, so the discriminant is an index of the array.
+        #[expect(clippy::indexing_slicing, reason = "one element a variant")]
+        &self.tables[table as usize]
+    }
+
+    fn table_mut(&mut self, table: Table) -> &mut TableRows {
+        #[expect(clippy::indexing_slicing, reason = "one element a variant")]
+        &mut self.tables[table as usize]
+    }
+
+    /// Rows of all tables.
+    pub fn rows(&self) -> usize {
+        self.tables.iter().map(TableRows::rows).sum()
+    }
+
+    /// Bytes of all encoded rows: what back-pressure counts.
+    pub fn bytes(&self) -> usize {
+        self.tables.iter().map(TableRows::bytes_len).sum()
+    }
+
+    /// Whether nothing was encoded.
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// Drops the rows and keeps the memory for the next flush.
+    pub fn clear(&mut self) {
+        self.tables.iter_mut().for_each(TableRows::clear);
+    }
+}
+
+/// Encoded rows of one table.
+#[derive(Debug, Default)]
+pub struct TableRows {
+    encoded: RowBinary,
+    /// Week and length of each row: what a split by table partition needs.
+    marks: Vec<RowMark>,
+}
+
+/// One encoded row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowMark {
+    /// The week that the table is partitioned by, counted from 1970; 0 in tables without weeks.
+    pub(super) week: u16,
+    /// Bytes of the row.
+    pub(super) length: u32,
+}
+
+impl TableRows {
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// The rows in RowBinary.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.encoded.bytes()
+    }
+
+    pub(super) fn marks(&self) -> &[RowMark] {
+        &self.marks
+    }
+
+    fn bytes_len(&self) -> usize {
+        self.encoded.len() + std::mem::size_of_val(self.marks.as_slice())
+    }
+
+    fn clear(&mut self) {
+        self.encoded.clear();
+        self.marks.clear();
+    }
+
+    /// Encodes one row of the week that `time` lies in.
+    fn row(&mut self, time: Option<EventTime>, encode: impl FnOnce(&mut RowBinary)) {
+        let start = self.encoded.len();
+        encode(&mut self.encoded);
+        // A row is at most two values of 64 KiB and a few ids; only a policy or roster could be larger, by far not 4 GiB.
+        let length = u32::try_from(self.encoded.len() - start).unwrap_or(u32::MAX);
+        self.marks.push(RowMark { week: time.map_or(0, week_of), length });
+    }
+}
+
+/// Number of the week, from Monday on, that `toMonday` puts a time in. ClickHouse clamps what its dates cannot hold.
+fn week_of(time: EventTime) -> u16 {
+    // 1970-01-01 was a Thursday: three days into its week.
+    let days = time.millis().div_euclid(crate::policy::DAY_MILLIS).saturating_add(3);
+    u16::try_from(days.max(0) / 7).unwrap_or(u16::MAX)
+}
+
+/// Takes the facts of one partition; the methods are those of [`crate::fold::fact::Sink`] but for notifications, which
+/// are no rows.
+#[derive(Debug)]
+pub struct PartitionRows<'a> {
+    batch: &'a mut RowBatch,
+    partition: PartitionId,
+}
+
+impl PartitionRows<'_> {
+    /// Table `messages`.
+    pub fn message(&mut self, fact: &MessageFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Messages).row(Some(fact.sent_at), |row| {
+            row.string(fact.app.as_str())
+                .string(fact.conversation.as_str())
+                .string(fact.message.as_str())
+                .event_time(fact.sent_at)
+                .uint8(chat_number(fact.chat))
+                .string(fact.sender.as_str())
+                .string(fact.to)
+                .uint8(status_number(fact.status))
+                .uint64(fact.validity_millis.max(0).unsigned_abs())
+                .uint32(fact.reader_cap)
+                .nullable_date32(fact.quota_day.map(|day| day.days()))
+                .nullable_uint32(fact.audience);
+            place.encode(row);
+        });
+    }
+
+    /// Table `receipts`.
+    pub fn receipt(&mut self, fact: &ReceiptFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Receipts).row(Some(fact.sent_at), |row| {
+            row.string(fact.app.as_str())
+                .string(fact.conversation.as_str())
+                .string(fact.message.as_str())
+                .event_time(fact.sent_at)
+                .uint8(kind_number(fact.kind))
+                .string(fact.reader.as_str())
+                .event_time(fact.at)
+                .string(fact.ack_id.as_str())
+                .nullable_string(fact.content);
+            place.encode(row);
+        });
+    }
+
+    /// Table `recalls`.
+    pub fn recall(&mut self, fact: &RecallFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Recalls).row(Some(fact.sent_at), |row| {
+            row.string(fact.app.as_str())
+                .string(fact.conversation.as_str())
+                .string(fact.message.as_str())
+                .event_time(fact.sent_at)
+                .string(fact.recalled_by.as_str())
+                .event_time(fact.at)
+                .string(fact.recall_id.as_str());
+            place.encode(row);
+        });
+    }
+
+    /// Table `roster_changes`.
+    pub fn roster(&mut self, fact: &RosterFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::RosterChanges).row(None, |row| {
+            row.string(fact.app.as_str())
+                .string(fact.conversation.as_str())
+                .string(fact.user.map_or("", |user| user.as_str()))
+                .uint8(change_number(fact.change));
+            match fact.role {
+                Some(role) => row.uint8(0).uint8(role_number(role)),
+                None => row.uint8(1),
+            };
+            row.event_time(fact.at).nullable_event_time(fact.joined_at);
+            place.encode(row);
+        });
+    }
+
+    /// Table `marks`.
+    pub fn mark(&mut self, fact: &MarkFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Marks).row(Some(fact.at), |row| {
+            row.string(fact.app.as_str())
+                .string(fact.conversation.as_str())
+                .uint8(chat_number(fact.chat))
+                .string(fact.reader.as_str())
+                .event_time(fact.at)
+                .string(fact.ack_id.as_str());
+            place.encode(row);
+        });
+    }
+
+    /// Table `parked`.
+    pub fn parked(&mut self, fact: &ParkedFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Parked).row(Some(fact.event.at), |row| {
+            encode_waiting(row, &fact.event, fact.conversation.as_str());
+            row.event_time(fact.deadline);
+            place.encode(row);
+        });
+    }
+
+    /// Table `settlements`.
+    pub fn settlement(&mut self, fact: &SettlementFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Settlements).row(Some(fact.event.at), |row| {
+            encode_waiting(row, &fact.event, fact.conversation.as_str());
+            row.string(fact.outcome.name());
+            place.encode(row);
+        });
+    }
+
+    /// Table `policies`.
+    pub fn policy(&mut self, fact: &PolicyFact<'_>) {
+        let place = self.place(fact.position);
+        self.batch.table_mut(Table::Policies).row(None, |row| {
+            match fact.control {
+                ControlFact::Policy(version) => {
+                    // A policy is a plain struct with string keys: serialisation has nothing to fail on.
+                    let policy = serde_json::to_vec(&version.policy).unwrap_or_default();
+                    row.string(&version.app)
+                        .uint8(1)
+                        .uint64(version.version)
+                        .nullable_event_time(Some(version.effective_from))
+                        .string(policy)
+                        .string("");
+                }
+                ControlFact::Erase { app, version, user } => {
+                    row.string(app.as_str())
+                        .uint8(2)
+                        .uint64(version)
+                        .nullable_event_time(None)
+                        .string("")
+                        .string(user.as_str());
+                }
+            }
+            place.encode(row);
+        });
+    }
+
+    /// Table `rejections`.
+    pub fn rejection(&mut self, fact: &RejectionFact<'_>) {
+        let place = self.place(fact.position);
+        let at = fact.event.map(|event| event.at);
+        let week = at.unwrap_or(EventTime::from_millis(place.record_time.millis()));
+        let in_group = fact.event.is_some_and(|event| event.chat == Chat::Group);
+        let client_error = fact.outcome.client_error().filter(|_| in_group);
+        let (key, value) = fact.received.unwrap_or_else(|| {
+            let key = fact.conversation.map(|conversation| conversation.as_str().as_bytes());
+            (key, &[][..])
+        });
+        self.batch.table_mut(Table::Rejections).row(Some(week), |row| {
+            row.string(fact.event.map_or("", |event| event.app.as_str()))
+                .string(fact.conversation.map_or("", |conversation| conversation.as_str()))
+                .string(fact.event_type.map_or("", |event_type| event_type.name()))
+                .string(fact.outcome.name())
+                .string(client_error.map_or("", |error| error.words))
+                .uint16(client_error.map_or(0, |error| error.code))
+                .string(fact.detail)
+                .string(fact.event.map_or("", |event| event.from.as_str()))
+                .nullable_event_time(at)
+                .uint8(u8::from(fact.received.is_none()));
+            let kept_key = key.map(Kept::of);
+            row.nullable_string(kept_key.as_ref().map(|kept| kept.bytes))
+                .uint64(kept_key.as_ref().map_or(0, |kept| kept.whole_bytes))
+                .string(kept_key.as_ref().map_or(&[][..], |kept| &kept.sha256));
+            let kept_value = Kept::of(value);
+            row.string(kept_value.bytes).uint64(kept_value.whole_bytes).string(&kept_value.sha256);
+            place.encode(row);
+        });
+    }
+
+    /// Tables `message_counts` and `sender_counts`.
+    pub fn counts(&mut self, fact: &CountsFact<'_>) {
+        let (epoch, partition) = (self.batch.topic.epoch, self.partition);
+        for table in [Table::MessageCounts, Table::SenderCounts] {
+            self.batch.table_mut(table).row(Some(fact.sent_at), |row| {
+                row.string(fact.app.as_str())
+                    .string(fact.conversation.as_str())
+                    .string(fact.message.as_str())
+                    .event_time(fact.sent_at)
+                    .uint8(chat_number(fact.chat))
+                    .string(fact.sender.as_str())
+                    .uint32(fact.distinct)
+                    .uint32(fact.retained)
+                    .uint32(fact.delivered)
+                    .uint16(epoch.get())
+                    .uint32(partition.get())
+                    .uint64(fact.offset.get());
+            });
+        }
+    }
+
+    /// Table `ledger`.
+    pub fn ledger(&mut self, fact: &LedgerFact<'_>) {
+        let RowBatch { topic, .. } = &*self.batch;
+        let (epoch, partitions, topic) = (topic.epoch, topic.partitions, topic.topic.clone());
+        let partition = self.partition;
+        self.batch.table_mut(Table::Ledger).row(None, |row| {
+            row.uint16(epoch.get())
+                .string(topic)
+                .uint32(partition.get())
+                .uint32(partitions)
+                .string(fact.app)
+                .string(fact.event_type)
+                .string(fact.outcome)
+                .uint8(measure_number(fact.measure))
+                .record_time(fact.hour)
+                .uint64(fact.next_offset.get())
+                .uint64(fact.total)
+                .array(fact.buckets.iter(), |row, &(bucket, _)| {
+                    row.uint16(bucket);
+                })
+                .array(fact.buckets.iter(), |row, &(_, total)| {
+                    row.uint64(total);
+                });
+        });
+    }
+
+    fn place(&self, position: Position) -> Place {
+        let Position { offset, own_offset, record_time } = position;
+        Place { epoch: self.batch.topic.epoch, partition: self.partition, offset, own_offset, record_time }
+    }
+}
+
+/// The columns that end every row of a fact.
+struct Place {
+    epoch: Epoch,
+    partition: PartitionId,
+    offset: Offset,
+    own_offset: Offset,
+    record_time: RecordTime,
+}
+
+impl Place {
+    fn encode(&self, row: &mut RowBinary) {
+        row.uint16(self.epoch.get())
+            .uint32(self.partition.get())
+            .uint64(self.offset.get())
+            .uint64(self.own_offset.get())
+            .record_time(self.record_time);
+    }
+}
+
+/// The columns that `parked` and `settlements` share.
+fn encode_waiting(row: &mut RowBinary, event: &Event<'_>, conversation: &str) {
+    let (number, message, content) = match event.body {
+        Body::Delivered { message } => (1, message.as_str(), None),
+        Body::Read { message, content } => (2, message.as_str(), content),
+        Body::Recall { message } => (3, message.as_str(), None),
+        // Nothing else names a message that it could wait for.
+        _ => (0, "", None),
+    };
+    row.string(event.app.as_str())
+        .string(conversation)
+        .uint8(number)
+        .uint8(chat_number(event.chat))
+        .string(message)
+        .string(event.from.as_str())
+        .string(event.to)
+        .string(event.id.as_str())
+        .event_time(event.at)
+        .nullable_string(content);
+}
+
+/// What is kept of a key or value, and of what was cut the length and hash of the whole.
+struct Kept<'a> {
+    bytes: &'a [u8],
+    whole_bytes: u64,
+    sha256: Vec<u8>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(whole: &'a [u8]) -> Self {
+        let bytes = whole.get(..MAX_REJECTED_BYTES).unwrap_or(whole);
+        let is_cut = bytes.len() < whole.len();
+        let sha256 = if is_cut { Sha256::digest(whole).to_vec() } else { Vec::new() };
+        Self { bytes, whole_bytes: whole.len() as u64, sha256 }
+    }
+}
+
+// The numbers of the Enum8 columns in schemas/clickhouse.
+
+fn chat_number(chat: Chat) -> u8 {
+    match chat {
+        Chat::Single => 1,
+        Chat::Group => 2,
+    }
+}
+
+fn kind_number(kind: ReceiptKind) -> u8 {
+    match kind {
+        ReceiptKind::Delivered => 1,
+        ReceiptKind::Read => 2,
+    }
+}
+
+fn status_number(status: MessageStatus) -> u8 {
+    match status {
+        MessageStatus::Stored => 1,
+        MessageStatus::Opened => 2,
+        MessageStatus::NotOpen => 3,
+        MessageStatus::PermissionDenied => 4,
+        MessageStatus::QuotaExceeded => 5,
+    }
+}
+
+fn role_number(role: Role) -> u8 {
+    match role {
+        Role::Member => 1,
+        Role::Admin => 2,
+        Role::Owner => 3,
+    }
+}
+
+fn change_number(change: RosterChange) -> u8 {
+    match change {
+        RosterChange::Roster => 1,
+        RosterChange::GroupDestroyed => 2,
+        RosterChange::ByRoster => 3,
+        RosterChange::Member(MemberChange::Join) => 4,
+        RosterChange::Member(MemberChange::Leave) => 5,
+        RosterChange::Member(MemberChange::Role(Role::Owner)) => 6,
+        RosterChange::Member(MemberChange::Role(Role::Admin)) => 7,
+        RosterChange::Member(MemberChange::Role(Role::Member)) => 8,
+    }
+}
+
+fn measure_number(measure: Measure) -> u8 {
+    match measure {
+        Measure::Records => 1,
+        Measure::Settled => 2,
+        Measure::Delays => 3,
+        Measure::Watermark => 4,
+    }
+}
