@@ -34,6 +34,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Who may ask.
     pub auth: AuthConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
 }
 
 /// Where events come from and effects go.
@@ -184,6 +186,28 @@ pub enum TokenRole {
     Admin,
 }
 
+/// What is logged, and how.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Levels, as a word or by module: `info`, or `warn,seenby=debug`.
+    pub filter: String,
+    /// Form of the lines on standard error.
+    pub format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `human` on a terminal, `json` elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
@@ -253,5 +277,11 @@ impl Default for ApiConfig {
 impl Default for MetricsConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Auto }
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use seenby::config::Config;
+use seenby::observe::init_log;
 
 /// Event-sourced message-receipt analytics: from receipt events in Kafka to reader lists in ClickHouse.
 #[derive(Parser)]
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
 
 fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Config::load(command_line.config.as_deref())?;
+    init_log(&config.log)?;
     match command_line.command {
         Command::Config => io::stdout().write_all(config.to_documented_toml().as_bytes())?,
     }
