@@ -1,10 +1,22 @@
 //! The input contract (DESIGN.md section 2): what stands on the events topic, and what is accepted of it.
 
+mod control;
+mod decode;
+mod encode;
+mod fields;
 mod ids;
+mod json;
+mod key;
+mod rules;
 
+pub use control::{decode_control, decode_policy_file, encode_control};
+pub use decode::{decode_event, decode_record};
+pub use encode::encode_event;
+pub use fields::{Field, FurtherField, further_fields};
 pub use ids::{
     AckId, AppId, ConversationKey, Epoch, EventTime, MAX_ID_BYTES, MessageId, Offset, PartitionId, RecordTime, UserId,
 };
+pub use key::{Conversation, murmur2, partition_of};
 
 use crate::policy::PolicyVersion;
 
@@ -34,6 +46,11 @@ impl Chat {
             Self::Group => "group",
         }
     }
+
+    /// The kind of a name on the wire or in a table.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Single, Self::Group].into_iter().find(|chat| chat.name() == name)
+    }
 }
 
 /// Role of a member of a group.
@@ -56,6 +73,11 @@ impl Role {
             Self::Owner => "owner",
         }
     }
+
+    /// The role of a name on the wire or in a table.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Member, Self::Admin, Self::Owner].into_iter().find(|role| role.name() == name)
+    }
 }
 
 /// What happened to one member of a group.
@@ -76,6 +98,15 @@ impl MemberChange {
             Self::Join => "join",
             Self::Leave => "leave",
             Self::Role(role) => role.name(),
+        }
+    }
+
+    /// The change of a name on the wire or in a table.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "join" => Some(Self::Join),
+            "leave" => Some(Self::Leave),
+            _ => Role::from_name(name).map(Self::Role),
         }
     }
 }
@@ -176,6 +207,39 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// The types of events; the others are those of control records.
+    pub const EVENTS: [Self; 8] = [
+        Self::Message,
+        Self::Delivered,
+        Self::Read,
+        Self::ConversationRead,
+        Self::Recall,
+        Self::Member,
+        Self::Roster,
+        Self::GroupDestroyed,
+    ];
+
+    /// The types of control records.
+    pub const CONTROLS: [Self; 2] = [Self::Policy, Self::Erase];
+
+    /// The type of a name on the wire or in a table.
+    #[inline]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "message" => Self::Message,
+            "delivered" => Self::Delivered,
+            "read" => Self::Read,
+            "conversation_read" => Self::ConversationRead,
+            "recall" => Self::Recall,
+            "member" => Self::Member,
+            "roster" => Self::Roster,
+            "group_destroyed" => Self::GroupDestroyed,
+            "policy" => Self::Policy,
+            "erase" => Self::Erase,
+            _ => return None,
+        })
+    }
+
     /// The name used on the wire, in tables and in metrics.
     pub const fn name(self) -> &'static str {
         match self {

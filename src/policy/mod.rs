@@ -1,14 +1,24 @@
 //! Per-app limits and their versions (DESIGN.md section 3).
 
-use std::collections::BTreeMap;
+mod history;
+mod quota_day;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+
+pub use history::PolicyHistory;
+pub use quota_day::QuotaDay;
 
 use crate::event::EventTime;
 
 /// One day of validity, in ms: validity days are days of 24 hours.
 pub const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// The shortest validity of a message's receipts, in days.
+pub const MIN_VALIDITY_DAYS: u32 = 1;
+
+/// The longest validity of a message's receipts, in days.
+pub const MAX_VALIDITY_DAYS: u32 = 90;
 
 /// The limits of an app. The defaults are those of section 3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +44,8 @@ pub struct GroupPolicy {
     pub senders: Senders,
     /// What a sender without a known role is taken for, where the roster is unknown.
     pub unknown_sender: UnknownSender,
-    /// How long receipts of a message are accepted, in days of 24 hours, 1 to 90.
+    /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
+    /// [`MAX_VALIDITY_DAYS`].
     pub validity_days: u32,
     /// How many of the newest readers a message retains, at least 1.
     pub readers_per_message: u32,
@@ -50,7 +61,8 @@ pub struct GroupPolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SinglePolicy {
-    /// How long receipts of a message are accepted, in days of 24 hours, 1 to 90.
+    /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
+    /// [`MAX_VALIDITY_DAYS`].
     pub validity_days: u32,
 }
 
@@ -64,6 +76,24 @@ pub enum Senders {
     Members,
 }
 
+impl Senders {
+    /// Every one, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::Admins, Self::Members];
+
+    /// The name in control records and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admins => "admins",
+            Self::Members => "members",
+        }
+    }
+
+    /// The one of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
 /// What a sender without a known role is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +102,24 @@ pub enum UnknownSender {
     Member,
     /// Somebody allowed to ask: the platform decided already.
     Allow,
+}
+
+impl UnknownSender {
+    /// Every one, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::Member, Self::Allow];
+
+    /// The name in control records and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Allow => "allow",
+        }
+    }
+
+    /// The one of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
 }
 
 /// Who may read a reader list.
@@ -86,30 +134,64 @@ pub enum Viewers {
     App,
 }
 
+impl Viewers {
+    /// Every one, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Sender, Self::Members, Self::App];
+
+    /// The name in control records and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Members => "members",
+            Self::App => "app",
+        }
+    }
+
+    /// The one of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
+impl Policy {
+    /// The limits of an app that has set none.
+    pub const DEFAULT: Self = Self {
+        group: GroupPolicy::DEFAULT,
+        single: SinglePolicy { validity_days: 7 },
+        parking_hours: 24,
+        notify: true,
+    };
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self { group: GroupPolicy::default(), single: SinglePolicy::default(), parking_hours: 24, notify: true }
+        Self::DEFAULT
     }
+}
+
+impl GroupPolicy {
+    /// The limits of groups in an app that has set none.
+    pub const DEFAULT: Self = Self {
+        open: false,
+        senders: Senders::Admins,
+        unknown_sender: UnknownSender::Member,
+        validity_days: 3,
+        readers_per_message: 500,
+        messages_per_day: 500,
+        timezone: Tz::UTC,
+        viewers: Viewers::Sender,
+    };
 }
 
 impl Default for GroupPolicy {
     fn default() -> Self {
-        Self {
-            open: false,
-            senders: Senders::Admins,
-            unknown_sender: UnknownSender::Member,
-            validity_days: 3,
-            readers_per_message: 500,
-            messages_per_day: 500,
-            timezone: Tz::UTC,
-            viewers: Viewers::Sender,
-        }
+        Self::DEFAULT
     }
 }
 
 impl Default for SinglePolicy {
     fn default() -> Self {
-        Self { validity_days: 7 }
+        Policy::DEFAULT.single
     }
 }
 
@@ -124,26 +206,4 @@ pub struct PolicyVersion {
     pub effective_from: EventTime,
     /// The limits.
     pub policy: Policy,
-}
-
-/// Calendar day of a zone, in days since 1970-01-01. A day is a date: zones share a date's quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QuotaDay(i32);
-
-impl QuotaDay {
-    /// From days since 1970-01-01.
-    pub const fn from_days(days: i32) -> Self {
-        Self(days)
-    }
-
-    /// Days since 1970-01-01; -1 for the last day of 1969, which zones west of Greenwich have at time 0.
-    pub const fn days(self) -> i32 {
-        self.0
-    }
-}
-
-/// The versions met so far in one partition's log for one app.
-#[derive(Clone, Debug, Default)]
-pub struct PolicyHistory {
-    versions: BTreeMap<(EventTime, u64), Policy>,
 }
