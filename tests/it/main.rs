@@ -1,1 +1,13 @@
-fn main() {}
+//! The integration tests: one binary, one behaviour a file.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod event_bad_records;
+mod support;
