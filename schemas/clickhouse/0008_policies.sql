@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS ${database}.policies ${on_cluster}
     partition      UInt32,
     offset         UInt64,
     own_offset     UInt64,
-    type           Enum8('policy' = 1, 'erase' = 2),
+    type           Enum8('policy' = 4, 'erase' = 5),
     version        UInt64,                                -- the writer's clock in ms
     effective_from Nullable(DateTime64(3, 'UTC')),        -- of a policy
     policy         String CODEC(ZSTD),                    -- of a policy: its limits as JSON, defaults written out

@@ -4,13 +4,25 @@
 //! as of an offset by [`Store::hydrate`]. Every row is a fact as of an offset of its partition's log: written twice,
 //! late or by a dead worker it changes nothing.
 
+mod clickhouse;
+mod connection;
+mod enums;
 mod error;
+mod hydrate;
+pub mod ledger;
+mod retry;
 mod row_binary;
 mod rows;
+mod schema;
+mod split;
 mod table;
 
+pub use clickhouse::ClickHouseStore;
+pub use connection::connect;
 pub use error::StoreError;
-pub use rows::{PartitionRows, RowBatch, TopicIdentity};
+pub use retry::write_with_retries;
+pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
+pub use schema::{check_schema, migrate, schema_script};
 pub use table::Table;
 
 use crate::event::{EventTime, Offset, PartitionId};
@@ -61,6 +73,10 @@ pub struct HydratedPartition {
     pub state: Partition,
     /// As of this offset, exclusive.
     pub committed: Offset,
+    /// The largest flush boundary in the ledger at or before it; `None` before the first flush. Every commit follows a
+    /// flush, so that a boundary before the committed offset means that ClickHouse lost rows (or that the log's
+    /// beginning is gone, where there is none).
+    pub boundary: Option<Offset>,
     /// The watermark as of it; of a new epoch's fresh partition the largest of the epoch before.
     pub watermark: EventTime,
     /// Rows that were read for it.

@@ -2,12 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
+use super::enums::Enum8 as _;
 use super::row_binary::RowBinary;
 use super::table::Table;
-use crate::event::{Body, Chat, Epoch, Event, EventTime, MemberChange, Offset, PartitionId, RecordTime, Role};
+use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, Offset, PartitionId, RecordTime};
 use crate::fold::fact::{
-    ControlFact, CountsFact, LedgerFact, MarkFact, Measure, MessageFact, MessageStatus, ParkedFact, PolicyFact,
-    Position, RecallFact, ReceiptFact, ReceiptKind, RejectionFact, RosterChange, RosterFact, SettlementFact,
+    ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, ParkedFact, PolicyFact, Position, RecallFact,
+    ReceiptFact, RejectionFact, RosterFact, SettlementFact,
 };
 
 /// Longest key and value of a refused record that is kept, in bytes; of the rest length and SHA-256 tell (DESIGN.md
@@ -151,10 +152,10 @@ impl PartitionRows<'_> {
                 .string(fact.conversation.as_str())
                 .string(fact.message.as_str())
                 .event_time(fact.sent_at)
-                .uint8(chat_number(fact.chat))
+                .uint8(fact.chat.number())
                 .string(fact.sender.as_str())
                 .string(fact.to)
-                .uint8(status_number(fact.status))
+                .uint8(fact.status.number())
                 .uint64(fact.validity_millis.max(0).unsigned_abs())
                 .uint32(fact.reader_cap)
                 .nullable_date32(fact.quota_day.map(|day| day.days()))
@@ -171,7 +172,7 @@ impl PartitionRows<'_> {
                 .string(fact.conversation.as_str())
                 .string(fact.message.as_str())
                 .event_time(fact.sent_at)
-                .uint8(kind_number(fact.kind))
+                .uint8(fact.kind.number())
                 .string(fact.reader.as_str())
                 .event_time(fact.at)
                 .string(fact.ack_id.as_str())
@@ -202,9 +203,9 @@ impl PartitionRows<'_> {
             row.string(fact.app.as_str())
                 .string(fact.conversation.as_str())
                 .string(fact.user.map_or("", |user| user.as_str()))
-                .uint8(change_number(fact.change));
+                .uint8(fact.change.number());
             match fact.role {
-                Some(role) => row.uint8(0).uint8(role_number(role)),
+                Some(role) => row.uint8(0).uint8(role.number()),
                 None => row.uint8(1),
             };
             row.event_time(fact.at).nullable_event_time(fact.joined_at);
@@ -218,7 +219,7 @@ impl PartitionRows<'_> {
         self.batch.table_mut(Table::Marks).row(Some(fact.at), |row| {
             row.string(fact.app.as_str())
                 .string(fact.conversation.as_str())
-                .uint8(chat_number(fact.chat))
+                .uint8(fact.chat.number())
                 .string(fact.reader.as_str())
                 .event_time(fact.at)
                 .string(fact.ack_id.as_str());
@@ -255,7 +256,7 @@ impl PartitionRows<'_> {
                     // A policy is a plain struct with string keys: serialisation has nothing to fail on.
                     let policy = serde_json::to_vec(&version.policy).unwrap_or_default();
                     row.string(&version.app)
-                        .uint8(1)
+                        .uint8(EventType::Policy.number())
                         .uint64(version.version)
                         .nullable_event_time(Some(version.effective_from))
                         .string(policy)
@@ -263,7 +264,7 @@ impl PartitionRows<'_> {
                 }
                 ControlFact::Erase { app, version, user } => {
                     row.string(app.as_str())
-                        .uint8(2)
+                        .uint8(EventType::Erase.number())
                         .uint64(version)
                         .nullable_event_time(None)
                         .string("")
@@ -315,7 +316,7 @@ impl PartitionRows<'_> {
                     .string(fact.conversation.as_str())
                     .string(fact.message.as_str())
                     .event_time(fact.sent_at)
-                    .uint8(chat_number(fact.chat))
+                    .uint8(fact.chat.number())
                     .string(fact.sender.as_str())
                     .uint32(fact.distinct)
                     .uint32(fact.retained)
@@ -340,7 +341,7 @@ impl PartitionRows<'_> {
                 .string(fact.app)
                 .string(fact.event_type)
                 .string(fact.outcome)
-                .uint8(measure_number(fact.measure))
+                .uint8(fact.measure.number())
                 .record_time(fact.hour)
                 .uint64(fact.next_offset.get())
                 .uint64(fact.total)
@@ -380,17 +381,16 @@ impl Place {
 
 /// The columns that `parked` and `settlements` share.
 fn encode_waiting(row: &mut RowBinary, event: &Event<'_>, conversation: &str) {
-    let (number, message, content) = match event.body {
-        Body::Delivered { message } => (1, message.as_str(), None),
-        Body::Read { message, content } => (2, message.as_str(), content),
-        Body::Recall { message } => (3, message.as_str(), None),
-        // Nothing else names a message that it could wait for.
-        _ => (0, "", None),
+    let (message, content) = match event.body {
+        Body::Read { message, content } => (message.as_str(), content),
+        Body::Delivered { message } | Body::Recall { message } => (message.as_str(), None),
+        // Nothing else names a message that it could wait for; its number is in no column, so the row is refused.
+        _ => ("", None),
     };
     row.string(event.app.as_str())
         .string(conversation)
-        .uint8(number)
-        .uint8(chat_number(event.chat))
+        .uint8(event.body.event_type().map_or(0, |waiting| waiting.number()))
+        .uint8(event.chat.number())
         .string(message)
         .string(event.from.as_str())
         .string(event.to)
@@ -412,61 +412,5 @@ impl<'a> Kept<'a> {
         let is_cut = bytes.len() < whole.len();
         let sha256 = if is_cut { Sha256::digest(whole).to_vec() } else { Vec::new() };
         Self { bytes, whole_bytes: whole.len() as u64, sha256 }
-    }
-}
-
-// The numbers of the Enum8 columns in schemas/clickhouse.
-
-fn chat_number(chat: Chat) -> u8 {
-    match chat {
-        Chat::Single => 1,
-        Chat::Group => 2,
-    }
-}
-
-fn kind_number(kind: ReceiptKind) -> u8 {
-    match kind {
-        ReceiptKind::Delivered => 1,
-        ReceiptKind::Read => 2,
-    }
-}
-
-fn status_number(status: MessageStatus) -> u8 {
-    match status {
-        MessageStatus::Stored => 1,
-        MessageStatus::Opened => 2,
-        MessageStatus::NotOpen => 3,
-        MessageStatus::PermissionDenied => 4,
-        MessageStatus::QuotaExceeded => 5,
-    }
-}
-
-fn role_number(role: Role) -> u8 {
-    match role {
-        Role::Member => 1,
-        Role::Admin => 2,
-        Role::Owner => 3,
-    }
-}
-
-fn change_number(change: RosterChange) -> u8 {
-    match change {
-        RosterChange::Roster => 1,
-        RosterChange::GroupDestroyed => 2,
-        RosterChange::ByRoster => 3,
-        RosterChange::Member(MemberChange::Join) => 4,
-        RosterChange::Member(MemberChange::Leave) => 5,
-        RosterChange::Member(MemberChange::Role(Role::Owner)) => 6,
-        RosterChange::Member(MemberChange::Role(Role::Admin)) => 7,
-        RosterChange::Member(MemberChange::Role(Role::Member)) => 8,
-    }
-}
-
-fn measure_number(measure: Measure) -> u8 {
-    match measure {
-        Measure::Records => 1,
-        Measure::Settled => 2,
-        Measure::Delays => 3,
-        Measure::Watermark => 4,
     }
 }

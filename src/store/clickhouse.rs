@@ -1,0 +1,94 @@
+//! The [`Store`] on a real ClickHouse.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
+
+use super::connection::{Attempt, connect, statement_timeout};
+use super::split::inserts;
+use super::{
+    HydratedPartition, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError, Table, TopicIdentity, hydrate,
+    ledger,
+};
+use crate::config::ClickHouseConfig;
+
+/// Rows are handed to the connection in pieces of this size.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// A ClickHouse server. Blocks its thread; the connections are driven by the given runtime.
+#[derive(Debug)]
+pub struct ClickHouseStore {
+    config: ClickHouseConfig,
+    runtime: Handle,
+    client: Client,
+}
+
+impl ClickHouseStore {
+    /// Connects lazily: the first statement finds out whether anybody answers. The calls of [`Store`] must be made from
+    /// threads that are none of `runtime`'s own.
+    pub fn new(config: ClickHouseConfig, runtime: Handle) -> Self {
+        let client = connect(&config);
+        Self { config, runtime, client }
+    }
+
+    /// Runs statements to their end; after a failure the next ones find a fresh connection.
+    fn run<T>(
+        &mut self,
+        statements: impl AsyncFnOnce(&Client, Duration) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.runtime.block_on(statements(&self.client, statement_timeout(&self.config)));
+        if result.is_err() {
+            self.client = connect(&self.config);
+        }
+        result
+    }
+}
+
+impl Store for ClickHouseStore {
+    fn write(&mut self, rows: &RowBatch) -> Result<(), StoreError> {
+        self.run(async |client, timeout| {
+            let facts = Table::ALL.into_iter().filter(|table| *table != Table::Ledger);
+            try_join_all(facts.map(|table| write_table(client, rows, table, timeout))).await?;
+            write_table(client, rows, Table::Ledger, timeout).await
+        })
+    }
+
+    fn frontiers(&mut self, topic: &TopicIdentity) -> Result<Vec<LedgerFrontier>, StoreError> {
+        self.run(async |client, timeout| {
+            ledger::check_topic(client, topic, timeout).await?;
+            ledger::frontiers(client, topic, timeout).await
+        })
+    }
+
+    fn hydrate(
+        &mut self,
+        topic: &TopicIdentity,
+        requests: &[HydrationRequest],
+    ) -> Result<Vec<HydratedPartition>, StoreError> {
+        self.run(async |client, timeout| hydrate::hydrate(client, topic, requests, timeout).await)
+    }
+}
+
+/// Writes the rows of one table, in one insert but for backfills over years.
+async fn write_table(client: &Client, rows: &RowBatch, table: Table, timeout: Duration) -> Result<(), StoreError> {
+    for body in inserts(rows.table(table)) {
+        insert(client, table, &body, timeout).await?;
+    }
+    Ok(())
+}
+
+/// One insert of encoded rows, to its acknowledgement.
+async fn insert(client: &Client, table: Table, mut rows: &[u8], timeout: Duration) -> Result<(), StoreError> {
+    let attempt = Attempt { doing: "writing", target: table.name(), timeout };
+    let acknowledged = async {
+        let mut insert = client.insert_formatted_with(table.insert()).buffered_with_capacity(CHUNK_BYTES);
+        while !rows.is_empty() {
+            let taken = insert.write(rows).await?;
+            rows = rows.get(taken..).unwrap_or_default();
+        }
+        insert.end().await
+    };
+    attempt.bounded(acknowledged).await
+}

@@ -1,0 +1,16 @@
+-- Marks seen before the committed offsets that the state still holds, or that may cover a message it holds.
+WITH
+    toUInt16(?) AS current_epoch,
+    toUInt32(?) AS partition_count,
+    CAST(? AS Array(UInt32)) AS wanted,
+    CAST(? AS Array(UInt64)) AS committed,
+    CAST(? AS Array(Int64)) AS floors,
+    if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
+SELECT
+    app, conversation, chat, reader, at, ack_id,
+    epoch, offset, own_offset, record_time, home
+FROM marks
+WHERE has(wanted, home)
+  AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))
+  AND at >= fromUnixTimestamp64Milli(arrayMin(floors), 'UTC')
+  AND toUnixTimestamp64Milli(at) >= transform(home, wanted, floors, toInt64(0))
