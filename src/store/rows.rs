@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::enums::Enum8 as _;
 use super::row_binary::RowBinary;
 use super::table::Table;
-use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, Offset, PartitionId, RecordTime};
+use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, Offset, PartitionId, RecordTime, encode_event};
 use crate::fold::fact::{
     ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, ParkedFact, PolicyFact, Position, RecallFact,
     ReceiptFact, RejectionFact, RosterFact, SettlementFact,
@@ -282,10 +282,12 @@ impl PartitionRows<'_> {
         let week = at.unwrap_or(EventTime::from_millis(place.record_time.millis()));
         let in_group = fact.event.is_some_and(|event| event.chat == Chat::Group);
         let client_error = fact.outcome.client_error().filter(|_| in_group);
-        let (key, value) = fact.received.unwrap_or_else(|| {
-            let key = fact.conversation.map(|conversation| conversation.as_str().as_bytes());
-            (key, &[][..])
-        });
+        let mut encoded_again = Vec::new();
+        if let (None, Some(event)) = (fact.received, fact.event) {
+            encode_event(event, &mut encoded_again);
+        }
+        let conversation_key = fact.conversation.map(|conversation| conversation.as_str().as_bytes());
+        let (key, value) = fact.received.unwrap_or((conversation_key, &encoded_again));
         self.batch.table_mut(Table::Rejections).row(Some(week), |row| {
             row.string(fact.event.map_or("", |event| event.app.as_str()))
                 .string(fact.conversation.map_or("", |conversation| conversation.as_str()))

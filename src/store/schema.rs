@@ -196,11 +196,11 @@ fn fill(template: &str, config: &ClickHouseConfig) -> String {
     let (on_cluster, replicated) = if config.cluster.is_empty() {
         (String::new(), "")
     } else {
-        (format!("ON CLUSTER `{}`", config.cluster), "Replicated")
+        (format!(" ON CLUSTER `{}`", config.cluster), "Replicated")
     };
     template
         .replace("${database}", &format!("`{}`", config.database))
-        .replace(" ${on_cluster}", &format!(" {on_cluster}").trim_end().to_owned())
+        .replace(" ${on_cluster}", &on_cluster)
         .replace("${replicated}", replicated)
 }
 
