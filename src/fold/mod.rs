@@ -3,21 +3,60 @@
 //! No I/O, no clock, no randomness: the same state and the same record always give the same outcome and the same rows,
 //! on any machine, at any time. [`FOLD_VERSION`] is raised when a rule changes.
 
+pub mod delay;
+mod digest;
 pub mod fact;
+mod ledger;
 mod outcome;
 mod partition;
+mod restore;
+mod rules;
+mod state;
 
 pub use outcome::{ClientError, Outcome};
-pub use partition::{Partition, PartitionIdentity, Restore, is_message_needed};
+pub use partition::{MAX_SKEW_MILLIS, Partition, PartitionIdentity};
+pub use restore::Restore;
+pub use state::parked::MAX_PARKED_PER_CONVERSATION;
+
+use crate::event::EventTime;
+use crate::policy::{DAY_MILLIS, QuotaDay};
 
 /// Version of the rules in this module. A worker does not take over state of another version without being told to.
 pub const FOLD_VERSION: u32 = 1;
 
-/// The one bound on disorder: 72 hours of event time, in ms.
+/// How far events may be out of order, in ms of event time: the one bound on disorder (DESIGN.md section 4).
 pub const LATENESS_MILLIS: i64 = 72 * 60 * 60 * 1000;
 
-/// How far an event may be ahead of its record's time, in ms.
-pub const MAX_SKEW_MILLIS: i64 = 5 * 60 * 1000;
+/// A quota day leaves the state when the watermark is past 00:00 UTC of its date plus so many days. No accepted message
+/// can be of an earlier date by then: LATENESS, and a zone's at most 14 hours, are less.
+const QUOTA_DAY_LIFE_MILLIS: i64 = 5 * DAY_MILLIS;
 
-/// How many records may wait for their message in one conversation.
-pub const MAX_PARKED_PER_CONVERSATION: usize = 1000;
+/// The longest validity that a policy can give a message, in ms.
+const MAX_VALIDITY_MILLIS: i64 = 90 * DAY_MILLIS;
+
+/// The last watermark at which a message is in the state.
+const fn leaves_at(sent_at: EventTime, validity_millis: i64) -> EventTime {
+    sent_at.plus_millis(validity_millis.saturating_add(LATENESS_MILLIS))
+}
+
+/// Whether hydration needs a message's row at this watermark: it is still in the state, or its quota day is. Its
+/// receipts and its recall are needed with it.
+pub fn is_message_needed(
+    sent_at: EventTime,
+    validity_millis: i64,
+    quota_day: Option<QuotaDay>,
+    watermark: EventTime,
+) -> bool {
+    watermark <= leaves_at(sent_at, validity_millis) || quota_day.is_some_and(|day| is_quota_day_needed(day, watermark))
+}
+
+/// Whether hydration may need a mark's row at this watermark: it is still in the state, or it may have read a message
+/// that is. A mark from before all of a conversation's messages in the state covers none of them.
+pub fn is_mark_needed(at: EventTime, watermark: EventTime) -> bool {
+    watermark <= leaves_at(at, MAX_VALIDITY_MILLIS)
+}
+
+/// Whether a quota day is in the state at this watermark.
+const fn is_quota_day_needed(day: QuotaDay, watermark: EventTime) -> bool {
+    watermark.millis() <= day.days() as i64 * DAY_MILLIS + QUOTA_DAY_LIFE_MILLIS
+}

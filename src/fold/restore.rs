@@ -1,0 +1,384 @@
+//! The state as of an offset, built again from the facts before it.
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+
+use super::fact::{
+    ControlFact, LedgerFact, MarkFact, Measure, MessageFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
+    ReceiptKind, RosterChange, RosterFact,
+};
+use super::ledger::CellKey;
+use super::state::conversation::{Conversation, ConversationKind, Sender};
+use super::state::members::{User, is_mark_in_state};
+use super::state::message::{Limits, Message};
+use super::state::parked::Parked;
+use super::state::single::Side;
+use super::state::slots::Slot;
+use super::{Outcome, Partition, PartitionIdentity, is_quota_day_needed, leaves_at};
+use crate::event::{Chat, ConversationKey, Epoch, EventTime, EventType, MessageId, Offset, UserId};
+
+type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// Place of a fact in the log of all generations, `epoch << 48 | offset`, then the record's own offset.
+type Order = (u64, u64);
+
+/// Builds the state as of an offset from the facts before it. The order of the calls does not matter, and a fact given
+/// twice counts once; with messages before receipts and recalls it takes the least memory. Facts at or after the
+/// offset, and facts about what has left the state, are passed over.
+#[derive(Debug)]
+pub struct Restore {
+    partition: Partition,
+    committed: u64,
+    /// Opened messages counted on their quota day, by conversation and place in the log.
+    counted_on_quota_day: HashSet<(Slot<Conversation>, u64), FixedState>,
+    /// Place in the log of each message in the state.
+    message_orders: Map<Slot<Message>, u64>,
+    recall_orders: Map<Slot<Message>, Order>,
+    /// Receipts and recalls whose message has not come yet.
+    early: Map<MessageName, Vec<EarlyFact>>,
+    marks: Map<Box<str>, Vec<Mark>>,
+    /// Place in the log and `at` of each reader's marks in a single chat, in log order.
+    single_marks: Map<(Slot<Conversation>, Side), Vec<(u64, EventTime)>>,
+    roster_heads: Map<Slot<Conversation>, Order>,
+    user_rows: Map<(Slot<Conversation>, Slot<User>), Order>,
+}
+
+/// A message by conversation key, id and `at`.
+type MessageName = (Box<str>, Box<str>, EventTime);
+
+#[derive(Debug)]
+enum EarlyFact {
+    Receipt { kind: ReceiptKind, reader: Box<str> },
+    Recall(Order),
+}
+
+#[derive(Debug)]
+struct Mark {
+    chat: Chat,
+    app: Box<str>,
+    reader: Box<str>,
+    order: u64,
+    at: EventTime,
+}
+
+impl Restore {
+    /// Starts for the state as of `committed`, exclusive, with the watermark that the ledger holds for it.
+    pub fn new(identity: PartitionIdentity, committed: Offset, watermark: EventTime) -> Self {
+        let mut partition = Partition::new(identity);
+        partition.next_offset = committed;
+        partition.watermark = watermark;
+        Self {
+            partition,
+            committed: identity.epoch.order(committed),
+            counted_on_quota_day: HashSet::default(),
+            message_orders: Map::default(),
+            recall_orders: Map::default(),
+            early: Map::default(),
+            marks: Map::default(),
+            single_marks: Map::default(),
+            roster_heads: Map::default(),
+            user_rows: Map::default(),
+        }
+    }
+
+    /// A control record that was applied. `epoch` is the fact's own, here and below: facts of older epochs count too.
+    pub fn policy(&mut self, epoch: Epoch, fact: &PolicyFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        let (app, version) = match fact.control {
+            ControlFact::Policy(policy) => (policy.app.as_str(), policy.version),
+            ControlFact::Erase { app, version, .. } => (app.as_str(), version),
+        };
+        let apps = &mut self.partition.apps;
+        let app = apps.intern(app);
+        let is_new = apps.get_mut(app).meet_version(version);
+        if let (ControlFact::Policy(policy), true) = (fact.control, is_new) {
+            apps.get_mut(app).add_policy(policy);
+        }
+    }
+
+    /// A roster row.
+    pub fn roster(&mut self, epoch: Epoch, fact: &RosterFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        let order = (epoch.order(fact.position.offset), fact.position.own_offset.get());
+        let app = self.partition.apps.intern(fact.app.as_str());
+        let slot = self.partition.conversations.intern(fact.conversation, app, Chat::Group);
+        let Some(group) = self.partition.conversations.get_mut(slot).group_mut() else { return };
+        match (fact.change, fact.user) {
+            (RosterChange::Roster | RosterChange::GroupDestroyed, _) => {
+                if is_latest(&mut self.roster_heads, slot, order) {
+                    group.members.set_roster_at(fact.at);
+                }
+            }
+            (RosterChange::ByRoster | RosterChange::Member(_), Some(user)) => {
+                // The reference keeps who left from being dropped while older rows of his may still come.
+                let is_first_row =
+                    group.members.find(user).is_none_or(|user| !self.user_rows.contains_key(&(slot, user)));
+                let user = group.members.intern(user, self.partition.watermark);
+                if is_first_row {
+                    group.members.refer_to(user);
+                }
+                if is_latest(&mut self.user_rows, (slot, user), order) {
+                    group.members.restore_role(user, fact.role, fact.at, fact.joined_at);
+                }
+            }
+            (RosterChange::ByRoster | RosterChange::Member(_), None) => {}
+        }
+    }
+
+    /// A message.
+    pub fn message(&mut self, epoch: Epoch, fact: &MessageFact<'_>) {
+        let watermark = self.partition.watermark;
+        let is_counted = fact.quota_day.filter(|day| is_quota_day_needed(*day, watermark));
+        let is_in_state = watermark <= leaves_at(fact.sent_at, fact.validity_millis);
+        if self.is_after(epoch, fact.position.offset) || (!is_in_state && is_counted.is_none()) {
+            return;
+        }
+        let order = epoch.order(fact.position.offset);
+        let app = self.partition.apps.intern(fact.app.as_str());
+        let conversation = self.partition.conversations.intern(fact.conversation, app, fact.chat);
+        if let (Some(day), Some(group)) = (is_counted, self.partition.conversations.get_mut(conversation).group_mut())
+            && self.counted_on_quota_day.insert((conversation, order))
+        {
+            group.quota.count(day);
+        }
+        if is_in_state && self.partition.messages.find(conversation, fact.message, watermark).is_none() {
+            let slot = self.insert_message(fact, conversation);
+            self.message_orders.insert(slot, order);
+            let name = name_of(fact.conversation, fact.message, fact.sent_at);
+            for early in self.early.remove(&name).unwrap_or_default() {
+                match early {
+                    EarlyFact::Receipt { kind, reader } => self.add_receipt(slot, kind, UserId::trusted(&reader)),
+                    EarlyFact::Recall(order) => self.add_recall(slot, order),
+                }
+            }
+        }
+    }
+
+    /// A counted receipt.
+    pub fn receipt(&mut self, epoch: Epoch, fact: &ReceiptFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        match self.find_message(fact.conversation, fact.message, fact.sent_at) {
+            Some(slot) => self.add_receipt(slot, fact.kind, fact.reader),
+            None => {
+                let name = name_of(fact.conversation, fact.message, fact.sent_at);
+                let early = EarlyFact::Receipt { kind: fact.kind, reader: fact.reader.as_str().into() };
+                self.early.entry(name).or_default().push(early);
+            }
+        }
+    }
+
+    /// A recall.
+    pub fn recall(&mut self, epoch: Epoch, fact: &RecallFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        let order = (epoch.order(fact.position.offset), fact.position.own_offset.get());
+        match self.find_message(fact.conversation, fact.message, fact.sent_at) {
+            Some(slot) => self.add_recall(slot, order),
+            None => {
+                let name = name_of(fact.conversation, fact.message, fact.sent_at);
+                self.early.entry(name).or_default().push(EarlyFact::Recall(order));
+            }
+        }
+    }
+
+    /// A mark; [`super::is_mark_needed`] says which are.
+    pub fn mark(&mut self, epoch: Epoch, fact: &MarkFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        let mark = Mark {
+            chat: fact.chat,
+            app: fact.app.as_str().into(),
+            reader: fact.reader.as_str().into(),
+            order: epoch.order(fact.position.offset),
+            at: fact.at,
+        };
+        self.marks.entry(fact.conversation.as_str().into()).or_default().push(mark);
+    }
+
+    /// A record that waits and has no settlement before `committed`.
+    pub fn parked(&mut self, epoch: Epoch, fact: &ParkedFact<'_>) {
+        if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        let order = epoch.order(fact.position.own_offset);
+        let Some(parked) = Parked::new(&fact.event, order, fact.deadline) else { return };
+        let partition = &mut self.partition;
+        let app = partition.apps.intern(fact.event.app.as_str());
+        let conversation = partition.conversations.intern(fact.conversation, app, fact.event.chat);
+        partition.deadlines.add(&parked, conversation);
+        partition.conversations.get_mut(conversation).waiting.restore(parked);
+    }
+
+    /// A ledger cell's total as of `committed`; of earlier hours than the latest not needed. The current epoch's only.
+    pub fn ledger(&mut self, fact: &LedgerFact<'_>) {
+        if fact.measure == Measure::Watermark || fact.next_offset > self.partition.next_offset {
+            return;
+        }
+        let key = CellKey {
+            app: self.partition.apps.intern(fact.app),
+            event_type: EventType::from_name(fact.event_type),
+            measure: fact.measure,
+            outcome: Outcome::from_name(fact.outcome),
+        };
+        self.partition.ledger.restore(key, fact.hour, fact.total, fact.buckets);
+    }
+
+    /// The state.
+    pub fn finish(mut self) -> Partition {
+        for (key, mut marks) in std::mem::take(&mut self.marks) {
+            marks.sort_unstable_by_key(|mark| mark.order);
+            self.restore_marks(ConversationKey::trusted(&key), &marks);
+        }
+        self.note_unread();
+        for (conversation, user) in std::mem::take(&mut self.user_rows).into_keys() {
+            if let Some(group) = self.partition.conversations.get_mut(conversation).group_mut() {
+                group.members.release(user);
+            }
+        }
+        let all: Vec<Slot<Conversation>> = self.partition.conversations.iter().map(|(slot, _)| slot).collect();
+        for slot in all {
+            self.partition.conversations.reckon(slot);
+        }
+        self.partition
+    }
+
+    fn is_after(&self, epoch: Epoch, offset: Offset) -> bool {
+        epoch.order(offset) >= self.committed
+    }
+
+    fn find_message(
+        &self,
+        key: ConversationKey<'_>,
+        message: MessageId<'_>,
+        sent_at: EventTime,
+    ) -> Option<Slot<Message>> {
+        let conversation = self.partition.conversations.find(key)?;
+        let slot = self.partition.messages.find(conversation, message, self.partition.watermark)?;
+        // An earlier life of the id has left the state.
+        (self.partition.messages.get(slot).sent_at == sent_at).then_some(slot)
+    }
+
+    fn insert_message(&mut self, fact: &MessageFact<'_>, conversation: Slot<Conversation>) -> Slot<Message> {
+        let watermark = self.partition.watermark;
+        let kept = self.partition.conversations.get_mut(conversation);
+        kept.messages += 1;
+        let sender = match kept.group_mut() {
+            None => Sender::Side(Side::of(fact.sender, fact.to)),
+            Some(group) => {
+                let sender = group.members.intern(fact.sender, watermark);
+                group.members.refer_to(sender);
+                Sender::Member(sender)
+            }
+        };
+        let limits = Limits {
+            sent_at: fact.sent_at,
+            validity_millis: fact.validity_millis,
+            reader_cap: fact.reader_cap,
+            status: fact.status,
+        };
+        self.partition.messages.insert(Message::new(fact.message, conversation, sender, limits))
+    }
+
+    fn add_receipt(&mut self, slot: Slot<Message>, kind: ReceiptKind, reader: UserId<'_>) {
+        let partition = &mut self.partition;
+        let conversation = partition.messages.get(slot).conversation;
+        match (partition.conversations.get_mut(conversation).group_mut(), kind) {
+            (Some(group), _) => {
+                let reader = group.members.intern(reader, partition.watermark);
+                if partition.messages.change_readers(slot, |readers| readers.insert(reader)) {
+                    group.members.refer_to(reader);
+                }
+            }
+            (None, ReceiptKind::Delivered) => partition.messages.get_mut(slot).peer.is_delivered = true,
+            (None, ReceiptKind::Read) => partition.messages.get_mut(slot).peer.is_read = true,
+        }
+    }
+
+    fn add_recall(&mut self, slot: Slot<Message>, order: Order) {
+        self.partition.messages.get_mut(slot).is_recalled = true;
+        let first = self.recall_orders.entry(slot).or_insert(order);
+        *first = order.min(*first);
+    }
+
+    /// Takes the marks of one conversation, in log order, with what they read of its messages in the state.
+    fn restore_marks(&mut self, key: ConversationKey<'_>, marks: &[Mark]) {
+        let watermark = self.partition.watermark;
+        let is_any_in_state = marks.iter().any(|mark| is_mark_in_state(mark.at, watermark));
+        let Some(first) = marks.first() else { return };
+        let conversation = match self.partition.conversations.find(key) {
+            Some(conversation) => conversation,
+            None if is_any_in_state => {
+                let app = self.partition.apps.intern(&first.app);
+                self.partition.conversations.insert(key, app, first.chat)
+            }
+            None => return,
+        };
+        for mark in marks {
+            let reader = UserId::trusted(&mark.reader);
+            match &mut self.partition.conversations.get_mut(conversation).kind {
+                ConversationKind::Group(group) => {
+                    let reader = group.members.intern(reader, watermark);
+                    group.members.move_mark(reader, mark.at);
+                }
+                ConversationKind::Single(single) => {
+                    let side = if Side::First.user(key) == reader { Side::First } else { Side::Second };
+                    single.move_mark(side, mark.at);
+                    self.single_marks.entry((conversation, side)).or_default().push((mark.order, mark.at));
+                }
+            }
+        }
+    }
+
+    /// Finds out of every single message whether a mark has read it, and if not, whether one may still.
+    fn note_unread(&mut self) {
+        let partition = &mut self.partition;
+        for (&slot, &order) in &self.message_orders {
+            let message = partition.messages.get_mut(slot);
+            let conversation = message.conversation;
+            let Sender::Side(sender) = message.sender else { continue };
+            let kept = partition.conversations.get_mut(conversation);
+            let is_to_oneself = Side::First.user(kept.key()) == Side::Second.user(kept.key());
+            if message.peer.is_read || is_to_oneself {
+                continue;
+            }
+            let reader = sender.other();
+            let recalled_at = self.recall_orders.get(&slot).map(|(order, _)| *order);
+            let marks = self.single_marks.get(&(conversation, reader)).map_or(&[][..], Vec::as_slice);
+            message.peer.is_read_by_mark = is_read_by_mark(message, order, recalled_at, marks);
+            if let (true, Some(single)) = (message.is_unread_by_peer(), kept.single_mut()) {
+                single.note_unread(reader, message.sent_at, slot);
+            }
+        }
+    }
+}
+
+/// Whether one of a reader's marks, which ascend in log order, has read a message that he has not read himself. A read
+/// receipt of his own would have been a duplicate after the mark, and a mark passes over what was read before it.
+fn is_read_by_mark(message: &Message, order: u64, recalled_at: Option<u64>, marks: &[(u64, EventTime)]) -> bool {
+    let covers = |mark: EventTime| mark >= message.sent_at && message.is_valid_at(mark);
+    let (before, after) = marks.split_at(marks.partition_point(|(mark_order, _)| *mark_order < order));
+    // When it came, it met the largest mark so far, before a recall that had been waiting for it.
+    let is_read_on_arrival = before.last().is_some_and(|(_, mark)| covers(*mark));
+    let is_before_recall = |mark_order: u64| recalled_at.is_none_or(|recalled_at| mark_order < recalled_at);
+    is_read_on_arrival || after.iter().any(|(mark_order, mark)| is_before_recall(*mark_order) && covers(*mark))
+}
+
+/// Notes a row's place in the log; returns whether it is the latest so far of its key.
+fn is_latest<K: std::hash::Hash + Eq>(latest: &mut Map<K, Order>, key: K, order: Order) -> bool {
+    let noted = latest.entry(key).or_insert(order);
+    let is_latest = order >= *noted;
+    *noted = order.max(*noted);
+    is_latest
+}
+
+fn name_of(conversation: ConversationKey<'_>, message: MessageId<'_>, sent_at: EventTime) -> MessageName {
+    (conversation.as_str().into(), message.as_str().into(), sent_at)
+}

@@ -1,0 +1,41 @@
+//! Control records: policies and erasures, numbered together per app.
+
+use crate::event::{AppId, Control, Erase, EventType, UserId};
+use crate::fold::fact::{ControlFact, PolicyFact, Position, Sink};
+use crate::fold::{Outcome, Partition};
+
+impl Partition {
+    /// Takes a control record: `duplicate` where its app and version were met, else `applied`.
+    pub(in crate::fold) fn apply_control(
+        &mut self,
+        control: &Control,
+        position: Position,
+        sink: &mut impl Sink,
+    ) -> Outcome {
+        let (app_name, version, event_type) = match control {
+            Control::Policy(policy) => (&policy.app, policy.version, EventType::Policy),
+            Control::Erase(erase) => (&erase.app, erase.version, EventType::Erase),
+        };
+        let app = self.apps.intern(app_name);
+        let outcome = if self.apps.get_mut(app).meet_version(version) {
+            if let Control::Policy(policy) = control {
+                self.apps.get_mut(app).add_policy(policy);
+            }
+            sink.policy(&PolicyFact { control: fact_of(control), position });
+            Outcome::Applied
+        } else {
+            Outcome::Duplicate
+        };
+        self.ledger.count_record(app, Some(event_type), outcome);
+        outcome
+    }
+}
+
+fn fact_of(control: &Control) -> ControlFact<'_> {
+    match control {
+        Control::Policy(policy) => ControlFact::Policy(policy),
+        Control::Erase(Erase { app, version, user }) => {
+            ControlFact::Erase { app: AppId::trusted(app), version: *version, user: UserId::trusted(user) }
+        }
+    }
+}
