@@ -11,16 +11,16 @@ const START: Duration = Duration::from_secs(60);
 
 /// A part that runs in the foreground of a process of its own. It watches its standard input, whose other end is held
 /// here: when the test process ends, by panic or signal too, the pipe closes, and the part removes its folder and stops.
-pub(super) struct Part {
+pub struct Part {
     /// What it said when it began to listen, after the last space: its address.
-    pub(super) address: String,
+    pub address: String,
     _process: Child,
     _lifeline: ChildStdin,
 }
 
 impl Part {
     /// Starts `seenby dev <name>` on a free port with a temporary folder, and waits until it listens.
-    pub(super) fn start(name: &str) -> Self {
+    pub fn start(name: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_seenby"))
             .args(["dev", name, "--exit-with-stdin"])
             .stdin(Stdio::piped())
