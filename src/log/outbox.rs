@@ -9,7 +9,7 @@ use crate::event::{Chat, Epoch, PartitionId, encode_event};
 use crate::fold::fact::{NotificationFact, RejectionFact};
 
 /// The longest key or value of a rejection that is passed on whole, in bytes.
-pub const MAX_REJECTED_BYTES: usize = 64 * 1024;
+const MAX_REJECTED_BYTES: usize = 64 * 1024;
 
 /// The readers of one notification record are cut into several records beyond this many bytes, far below the broker's
 /// usual limit of a megabyte a record.

@@ -27,8 +27,11 @@ pub struct TransactionalCommitter {
 impl TransactionalCommitter {
     /// Takes the transactional id over: ends or aborts what an earlier owner left open, and fences it. From then on what
     /// the group says is committed stays so.
-    pub fn create(config: &Config, instance: &str, group: KafkaGroup) -> Result<Self, SourceError> {
-        let transactional_id = format!("{}.{instance}", config.kafka.group);
+    ///
+    /// # Errors
+    /// [`SourceError`] where the coordinator does not answer or refuses the id.
+    pub fn create(config: &Config, thread: u16, group: KafkaGroup) -> Result<Self, SourceError> {
+        let transactional_id = format!("{}.{}.{thread}", config.kafka.group, config.worker.instance);
         let producer = EffectProducer::create(&config.kafka, Some(&transactional_id))?;
         producer.client.init_transactions(INIT_TIMEOUT).map_err(|source| {
             let doing = format!("taking over transactional id {transactional_id}");
