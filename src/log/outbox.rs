@@ -264,7 +264,11 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.notification(EPOCH, PARTITION, &group_read("m1", "bob", 1));
         outbox.notification(EPOCH, PARTITION, &group_read("m2", "bob", 1));
-        outbox.notification(EPOCH, PARTITION, &NotificationFact { content: Some("\"ok\""), ..group_read("m1", "eve", 2) });
+        outbox.notification(
+            EPOCH,
+            PARTITION,
+            &NotificationFact { content: Some("\"ok\""), ..group_read("m1", "eve", 2) },
+        );
 
         let records = finished(outbox);
         assert_eq!(records.len(), 2);

@@ -160,10 +160,9 @@ impl KafkaSource {
 
     fn poll_error(&self, error: KafkaError) -> Result<(), SourceError> {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::Fenced) => Err(SourceError::Fenced {
-                group: self.names.group.clone(),
-                instance: self.names.instance.clone(),
-            }),
+            Some(RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::Fenced) => {
+                Err(SourceError::Fenced { group: self.names.group.clone(), instance: self.names.instance.clone() })
+            }
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Err(SourceError::OutOfRange { topic: self.names.topic.clone() })
             }
@@ -348,10 +347,7 @@ impl Group for KafkaGroup {
                     metadata: text.to_owned(),
                 })?),
             };
-            found.insert(
-                PartitionId::new(partition),
-                CommittedPosition { next_offset: Offset::new(offset), metadata },
-            );
+            found.insert(PartitionId::new(partition), CommittedPosition { next_offset: Offset::new(offset), metadata });
         }
         Ok(partitions.iter().map(|partition| found.remove(partition)).collect())
     }
@@ -361,9 +357,9 @@ impl Group for KafkaGroup {
             .consumer
             .fetch_watermarks(&self.names.topic, kafka_number(partition), REQUEST_TIMEOUT)
             .map_err(|error| {
-                let doing = format!("asking the range of partition {} of {}", partition.get(), self.names.topic);
-                SourceError::of(doing, error)
-            })?;
+            let doing = format!("asking the range of partition {} of {}", partition.get(), self.names.topic);
+            SourceError::of(doing, error)
+        })?;
         let offset = |number: i64| Offset::new(u64::try_from(number).unwrap_or_default());
         Ok((offset(low), offset(high)))
     }

@@ -122,9 +122,11 @@ impl Committer for TransactionalCommitter {
         }
         let positions = self
             .group
-            .positions(owned.iter().map(|effects| {
-                (effects.partition, effects.next_offset, CommitMetadata::of(effects.watermark))
-            }))
+            .positions(
+                owned
+                    .iter()
+                    .map(|effects| (effects.partition, effects.next_offset, CommitMetadata::of(effects.watermark))),
+            )
             .map_err(|error| CommitError::Refused { doing: "naming offsets", reason: error.to_string() })?;
 
         let begun = Instant::now();

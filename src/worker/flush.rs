@@ -9,8 +9,8 @@ use super::metrics::{OutcomeTally, WorkerMetrics};
 use crate::event::{Input, Offset, PartitionId, Record};
 use crate::fold::Partition;
 use crate::fold::fact::{
-    CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, ReceiptFact, ReceiptKind,
-    RecallFact, RejectionFact, RosterFact, SettlementFact, Sink,
+    CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
+    ReceiptKind, RejectionFact, RosterFact, SettlementFact, Sink,
 };
 use crate::log::{Outbox, PartitionEffects};
 use crate::store::{PartitionRows, RowBatch, TopicIdentity};

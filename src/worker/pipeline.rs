@@ -134,11 +134,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
         result
     }
 
-    fn run_threads(
-        &mut self,
-        source: C::Source,
-        committer: C::Committer,
-    ) -> (Result<(), WorkerError>, C::Source) {
+    fn run_threads(&mut self, source: C::Source, committer: C::Committer) -> (Result<(), WorkerError>, C::Source) {
         let PipelineSettings { topic, group, thread, limits, flush_deadline } = self.settings.clone();
         let ownership = Ownership::default();
         let mut effects = Effects::new(
