@@ -25,6 +25,12 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Read events, fold them and write rows, notifications and rejections, until a signal
+    Worker {
+        /// Leave the group when stopping, so that other workers take the partitions over at once
+        #[arg(long)]
+        leave: bool,
+    },
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
     /// Run a real part that development and tests need, in the foreground
@@ -68,6 +74,7 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Config::load(command_line.config.as_deref())?;
     init_log(&config.log)?;
     match command_line.command {
+        Command::Worker { leave } => seenby::worker::run(&config, leave)?,
         Command::Config => io::stdout().write_all(config.to_documented_toml().as_bytes())?,
         Command::Dev { part } => run_dev(&part)?,
     }
