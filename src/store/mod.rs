@@ -10,6 +10,7 @@ mod enums;
 mod error;
 mod hydrate;
 pub mod ledger;
+pub mod query;
 mod retry;
 mod row_binary;
 mod rows;
