@@ -1,1 +1,64 @@
-//! placeholder
+//! The HTTP endpoints: reader lists in seenby's own form and in the vendor's (DESIGN.md section 8).
+//!
+//! One file a resource; what all of them share:
+//! - `auth`: bearer tokens, and who may see which list;
+//! - `error`: one enum of everything that can go wrong, and its two forms: problem documents (RFC 9457), and the
+//!   vendor's envelope under the vendor's path. Handlers only name the error; `layers` writes it, the framework's own
+//!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
+//! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
+//! - `cursor`: where the next page begins;
+//! - `server`: connections, and the watch over ClickHouse that readiness shows.
+
+mod auth;
+mod cursor;
+mod easemob;
+mod error;
+mod layers;
+mod openapi;
+mod parameters;
+mod readers;
+mod server;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::config::Config;
+use crate::event::EventTime;
+use crate::observe::{self, Telemetry};
+use crate::store::query::Queries;
+
+pub use openapi::openapi_json;
+pub use server::{ServerError, run, serve};
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(crate) struct ApiState {
+    queries: Queries,
+    tokens: auth::Tokens,
+    easemob_string_lists: bool,
+}
+
+/// The whole API as one service.
+pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
+    let state = Arc::new(ApiState {
+        queries: Queries::new(config),
+        tokens: auth::Tokens::new(&config.auth.tokens),
+        easemob_string_lists: config.api.easemob_string_lists,
+    });
+    let routes = Router::new()
+        .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
+        .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
+        .with_state(state)
+        .route("/openapi.json", get(openapi::openapi))
+        .merge(observe::routes(telemetry.clone()));
+    layers::apply(routes, &config.api, telemetry)
+}
+
+/// The present by this machine's clock.
+fn now() -> EventTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventTime::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}

@@ -6,7 +6,7 @@
 
 mod log_lines;
 mod readiness;
-mod routes;
+pub(crate) mod routes;
 
 pub use log_lines::{LogError, init_log};
 pub use readiness::{Condition, ConditionState, Readiness, Report};

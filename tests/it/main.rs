@@ -9,6 +9,5 @@
     unreachable_pub
 )]
 
-mod dev_clickhouse;
 mod event_bad_records;
 mod support;

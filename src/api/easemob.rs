@@ -1,0 +1,213 @@
+//! The vendor's own path for the readers of a group message, as its SDKs call it (WIRE.md section 1).
+//!
+//! What is not known here, was taken back or is not open for receipts is an empty list, never an error.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::auth::Caller;
+use super::error::{ApiError, EasemobError};
+use super::parameters::{MAX_LIMIT, MessagePath};
+use crate::event::{AppId, ConversationKey, MessageId};
+use crate::store::query::{ReaderOrder, ReaderRow, ReaderSelection, Start};
+
+/// The vendor's answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct AckAnswer {
+    /// Always `group_read_ack`.
+    action: &'static str,
+    data: AckPage,
+    /// When the request was taken, in ms since 1970.
+    timestamp: i64,
+    /// How long it took, in ms.
+    duration: u64,
+}
+
+/// The page of readers in it.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct AckPage {
+    /// The message's id.
+    ackmid: String,
+    /// Readers, the newest first.
+    userlist: Vec<AckUser>,
+    /// How many readers are retained.
+    total: u64,
+    /// Give it as `key` to get the next page; empty on the last one.
+    next_key: String,
+    /// Whether this is the last page.
+    is_last: bool,
+    /// When the answer was made, in ms since 1970.
+    timestamp: i64,
+}
+
+/// A reader, in the form that `api.easemob_string_lists` chooses.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum AckUser {
+    /// As the native clients read it.
+    Object {
+        /// Who.
+        username: String,
+        /// The id of his receipt.
+        meta_id: String,
+        /// When he read, in ms since 1970.
+        timestamp: i64,
+        /// Text sent along with the receipt.
+        ack_content: String,
+    },
+    /// As the web SDK's typings say it.
+    Name(String),
+}
+
+/// Paging as the native clients do it.
+#[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AckQuery {
+    /// How many in one answer; what is no number from 1 to 500 counts as 500.
+    #[param(required = false, minimum = 1, maximum = 500, default = 500)]
+    limit: usize,
+    /// The receipt id to begin with: the `next_key` of the page before. The word `undefined` counts as absent.
+    key: Option<String>,
+}
+
+impl AckQuery {
+    /// Never fails: the vendor's clients send what they like, `limit=500&key=undefined&_v=…` among it.
+    fn parse(query: &str) -> Self {
+        let mut limit = MAX_LIMIT;
+        let mut key = None;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match name.as_ref() {
+                "limit" => {
+                    limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).unwrap_or(MAX_LIMIT)
+                }
+                "key" => key = (!["", "undefined", "null"].contains(&value.as_ref())).then(|| value.into_owned()),
+                _ => {}
+            }
+        }
+        Self { limit, key }
+    }
+}
+
+/// Readers of a group message, in the vendor's form.
+#[utoipa::path(
+    get,
+    path = "/{org}/{app}/chatgroups/{group}/acks/{message}",
+    tag = "easemob",
+    params(MessagePath, AckQuery),
+    responses(
+        (status = 200, description = "A page of readers; empty where the message is not known or not open.",
+            body = AckAnswer),
+        (status = 401, description = "No known bearer token: the SDK's type 52.", body = EasemobError),
+        (status = 403, description = "Only the sender may see it (60002): the SDK's type 603.", body = EasemobError),
+        (status = 404, description = "Only members may see it (60003): the SDK's type 602.", body = EasemobError),
+        (status = 503, description = "The database does not answer in time: the SDK's type 500.", body = EasemobError),
+    ),
+    security(("bearer" = []))
+)]
+pub(crate) async fn list_acks(
+    State(state): State<Arc<ApiState>>,
+    path: MessagePath,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<AckAnswer>, ApiError> {
+    let started = Instant::now();
+    let timestamp = super::now().millis();
+    let caller = state.tokens.authenticate(&headers)?;
+    let query = AckQuery::parse(query.as_deref().unwrap_or_default());
+    let page = state.ack_page(caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
+    let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Json(AckAnswer { action: "group_read_ack", data: page, timestamp, duration }))
+}
+
+impl ApiState {
+    /// The page; `None` where there is no such message for this caller, or it was taken back.
+    async fn ack_page(
+        &self,
+        caller: &Caller,
+        path: &MessagePath,
+        query: &AckQuery,
+    ) -> Result<Option<AckPage>, ApiError> {
+        let app = path.app_id();
+        if caller.app != app {
+            // Another app's data answers exactly like data that is not there.
+            return Ok(None);
+        }
+        let conversation = path.conversation_key();
+        let found = self
+            .queries
+            .message(AppId::trusted(&app), ConversationKey::trusted(&conversation), MessageId::trusted(&path.message))
+            .await?;
+        let Some(message) = found else { return Ok(None) };
+        self.check_viewer(caller, &message).await?;
+        if self.queries.recalled_at(&message).await?.is_some() {
+            return Ok(None);
+        }
+
+        let counts = self.queries.reader_counts(&message).await?;
+        let start = match &query.key {
+            None => Some(Start::First),
+            Some(ack_id) => self.queries.reader_by_ack_id(&message, ack_id).await?.map(|row| Start::At(row.position)),
+        };
+        let mut rows = Vec::new();
+        if let Some(start) = start {
+            let floor = counts.floor.as_ref();
+            let limit = query.limit + 1;
+            let selection = ReaderSelection { order: ReaderOrder::Newest, start, floor, users: &[], limit };
+            rows = self.queries.readers(&message, &selection).await?;
+        }
+        let next_key = rows.get(query.limit).map(|row| row.position.ack_id.clone());
+        rows.truncate(query.limit);
+        Ok(Some(AckPage {
+            ackmid: message.id,
+            userlist: rows.into_iter().map(|row| AckUser::new(row, self.easemob_string_lists)).collect(),
+            total: counts.distinct.min(u64::from(message.reader_cap)),
+            is_last: next_key.is_none(),
+            next_key: next_key.unwrap_or_default(),
+            timestamp: super::now().millis(),
+        }))
+    }
+}
+
+impl AckPage {
+    fn empty(message: &str) -> Self {
+        let timestamp = super::now().millis();
+        Self { ackmid: message.to_owned(), is_last: true, timestamp, ..Self::default() }
+    }
+}
+
+impl AckUser {
+    fn new(row: ReaderRow, as_name: bool) -> Self {
+        let username = row.position.reader;
+        if as_name {
+            return Self::Name(username);
+        }
+        Self::Object {
+            username,
+            meta_id: row.position.ack_id,
+            timestamp: row.position.at,
+            ack_content: row.content.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_sdks_send_is_understood() {
+        let all = AckQuery { limit: 500, key: None };
+        for query in ["", "limit=500&key=undefined&_v=1631774325918", "limit=abc", "limit=0&key=", "limit=501&key=null"]
+        {
+            assert_eq!(AckQuery::parse(query), all, "{query}");
+        }
+        assert_eq!(AckQuery::parse("limit=20&key=920022"), AckQuery { limit: 20, key: Some("920022".to_owned()) });
+    }
+}

@@ -1,0 +1,103 @@
+//! The description of the API, made from its handlers.
+
+use axum::Json;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{easemob, readers};
+use crate::observe::routes as operation;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "seenby",
+        description = "Who has read which message. Times are integers in ms since 1970, ids are strings. Errors are \
+                       problem documents (RFC 9457) with a `code`; under the vendor's path they are the vendor's.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        readers::list_readers,
+        easemob::list_acks,
+        operation::livez,
+        operation::readyz,
+        operation::metrics,
+        openapi,
+    ),
+    tags(
+        (name = "readers", description = "Reader lists."),
+        (name = "easemob", description = "The path that the vendor's SDKs call."),
+        (name = "operation", description = "Health, metrics and this document."),
+    ),
+    modifiers(&BearerTokens)
+)]
+struct Document;
+
+/// `auth.tokens` of the configuration.
+struct BearerTokens;
+
+impl Modify for BearerTokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operation", responses(
+    (status = 200, description = "The description of the API (OpenAPI 3.1).", body = Object),
+))]
+pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+/// The document as it stands in schemas/openapi.json.
+///
+/// # Errors
+/// Never in practice: the document is made of texts and numbers.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&Document::openapi())?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    /// `SEENBY_UPDATE=1 cargo test --lib openapi` writes the file anew.
+    #[test]
+    fn the_checked_in_document_is_the_one_served() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/openapi.json");
+        let made = openapi_json().unwrap();
+        if std::env::var_os("SEENBY_UPDATE").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            made == checked_in,
+            "schemas/openapi.json is not what the handlers say: run SEENBY_UPDATE=1 cargo test --lib openapi"
+        );
+    }
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_names_every_path() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let version = document.get("openapi").and_then(serde_json::Value::as_str).unwrap();
+        assert!(version.starts_with("3.1"), "{version}");
+        let paths = document.get("paths").and_then(serde_json::Value::as_object).unwrap();
+        for path in [
+            "/v1/{org}/{app}/groups/{group}/messages/{message}/readers",
+            "/{org}/{app}/chatgroups/{group}/acks/{message}",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/openapi.json",
+        ] {
+            assert!(paths.contains_key(path), "{path}");
+        }
+        assert_eq!(paths.len(), 6);
+    }
+}

@@ -1,0 +1,241 @@
+//! What stands in paths and query strings.
+
+use axum::extract::FromRequestParts;
+use axum::extract::rejection::PathRejection;
+use axum::http::request::Parts;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ApiError;
+use crate::store::query::ReaderOrder;
+
+/// The most readers in one answer.
+pub(crate) const MAX_LIMIT: usize = 500;
+
+/// Readers in one answer where nothing is said.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+
+/// The message that a path names.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct MessagePath {
+    /// First half of the app's name.
+    pub(crate) org: String,
+    /// Second half of the app's name.
+    pub(crate) app: String,
+    /// The group's id.
+    pub(crate) group: String,
+    /// The message's id.
+    pub(crate) message: String,
+}
+
+impl MessagePath {
+    /// The app: `org#name`.
+    pub(crate) fn app_id(&self) -> String {
+        format!("{}#{}", self.org, self.app)
+    }
+
+    /// Key of the group's conversation.
+    pub(crate) fn conversation_key(&self) -> String {
+        format!("{}#{}/g/{}", self.org, self.app, self.group)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path: Result<axum::extract::Path<Self>, PathRejection> =
+            axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(path)| path).map_err(|rejection| ApiError::InvalidRequest(rejection.body_text()))
+    }
+}
+
+/// Whom a list holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReadStatus {
+    /// Those who have read.
+    #[default]
+    Read,
+    /// Those who were asked to and have not.
+    Unread,
+    /// Those who have, then those who have not.
+    All,
+}
+
+impl ReadStatus {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Unread => "unread",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Which reader comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ListOrder {
+    /// The latest.
+    #[default]
+    Newest,
+    /// The earliest.
+    Oldest,
+}
+
+impl ListOrder {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
+}
+
+impl From<ListOrder> for ReaderOrder {
+    fn from(order: ListOrder) -> Self {
+        match order {
+            ListOrder::Newest => Self::Newest,
+            ListOrder::Oldest => Self::Oldest,
+        }
+    }
+}
+
+/// What of a reader list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ReadersQuery {
+    /// Whom the list holds.
+    #[param(inline, required = false, default = "read")]
+    pub(crate) status: ReadStatus,
+    /// Which reader comes first. Those who have not read always go by user.
+    #[param(inline, required = false, default = "newest")]
+    pub(crate) order: ListOrder,
+    /// How many in one answer.
+    #[param(required = false, minimum = 1, maximum = 500, default = 100)]
+    pub(crate) limit: usize,
+    /// The `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// Only this user; may be given up to 500 times. Finds readers who are not retained any more.
+    #[param(required = false)]
+    pub(crate) user: Vec<String>,
+}
+
+impl ReadersQuery {
+    /// Reads a query string. Unknown and repeated parameters are refused: a mistyped filter would silently give the
+    /// wrong list.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidRequest`], naming parameter and rule.
+    pub(crate) fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut status = None;
+        let mut order = None;
+        let mut limit = None;
+        let mut cursor = None;
+        let mut user = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match name.as_ref() {
+                "status" => set_once(&mut status, "status", parse_status(&value)?)?,
+                "order" => set_once(&mut order, "order", parse_order(&value)?)?,
+                "limit" => set_once(&mut limit, "limit", parse_limit(&value)?)?,
+                "cursor" => set_once(&mut cursor, "cursor", value.into_owned())?,
+                "user" if value.is_empty() => return Err(invalid("user", "must not be empty")),
+                "user" => user.push(value.into_owned()),
+                _ => {
+                    let known = "the known parameters are status, order, limit, cursor and user";
+                    return Err(ApiError::InvalidRequest(format!("{name}: there is no such parameter; {known}")));
+                }
+            }
+        }
+        user.sort_unstable();
+        user.dedup();
+        if user.len() > MAX_LIMIT {
+            return Err(invalid("user", "at most 500 users can be asked for at once"));
+        }
+        Ok(Self {
+            status: status.unwrap_or_default(),
+            order: order.unwrap_or_default(),
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
+            cursor,
+            user,
+        })
+    }
+}
+
+fn invalid(parameter: &str, rule: &str) -> ApiError {
+    ApiError::InvalidRequest(format!("{parameter}: {rule}"))
+}
+
+fn set_once<T>(slot: &mut Option<T>, parameter: &str, value: T) -> Result<(), ApiError> {
+    if slot.replace(value).is_some() { Err(invalid(parameter, "must be given once")) } else { Ok(()) }
+}
+
+fn parse_status(value: &str) -> Result<ReadStatus, ApiError> {
+    [ReadStatus::Read, ReadStatus::Unread, ReadStatus::All]
+        .into_iter()
+        .find(|status| status.name() == value)
+        .ok_or_else(|| invalid("status", "must be read, unread or all"))
+}
+
+fn parse_order(value: &str) -> Result<ListOrder, ApiError> {
+    [ListOrder::Newest, ListOrder::Oldest]
+        .into_iter()
+        .find(|order| order.name() == value)
+        .ok_or_else(|| invalid("order", "must be newest or oldest"))
+}
+
+fn parse_limit(value: &str) -> Result<usize, ApiError> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    is_number
+        .then(|| value.parse().ok())
+        .flatten()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| invalid("limit", "must be an integer from 1 to 500"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_newest_hundred_readers() {
+        let query = ReadersQuery::parse("").unwrap();
+        assert_eq!((query.status, query.order, query.limit), (ReadStatus::Read, ListOrder::Newest, 100));
+        assert_eq!((query.cursor, query.user), (None, Vec::new()));
+    }
+
+    #[test]
+    fn users_may_be_repeated_and_encoded() {
+        let query = ReadersQuery::parse("user=b%2Bc&user=a&user=a&status=all&order=oldest&limit=500").unwrap();
+        assert_eq!(query.user, ["a", "b+c"]);
+        assert_eq!((query.status, query.order, query.limit), (ReadStatus::All, ListOrder::Oldest, 500));
+    }
+
+    #[test]
+    fn a_broken_parameter_is_named() {
+        for (query, parameter) in [
+            ("limit=0", "limit"),
+            ("limit=501", "limit"),
+            ("limit=", "limit"),
+            ("limit=-1", "limit"),
+            ("limit=1.0", "limit"),
+            ("limit=99999999999999999999", "limit"),
+            ("limit=1&limit=1", "limit"),
+            ("status=seen", "status"),
+            ("order=", "order"),
+            ("cursor=a&cursor=b", "cursor"),
+            ("user=", "user"),
+            ("statu=read", "statu"),
+        ] {
+            let named = matches!(
+                ReadersQuery::parse(query),
+                Err(ApiError::InvalidRequest(detail)) if detail.starts_with(&format!("{parameter}: "))
+            );
+            assert!(named, "{query}");
+        }
+    }
+}
