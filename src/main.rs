@@ -5,10 +5,12 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use seenby::config::Config;
+use seenby::dev::clickhouse::ClickHouse;
+use seenby::dev::foreground::{self, Folder};
 use seenby::observe::init_log;
-use seenby::{api, store};
+use seenby::{api, dev, store, worker};
 
 /// Event-sourced message-receipt analytics: from receipt events in Kafka to reader lists in ClickHouse.
 #[derive(Parser)]
@@ -23,6 +25,12 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Read events, fold them and write rows, notifications and rejections, until a signal
+    Worker {
+        /// Leave the group when stopping, so that other workers take the partitions over at once
+        #[arg(long)]
+        leave: bool,
+    },
     /// Answer queries over HTTP until SIGTERM or SIGINT
     Api,
     /// Create the tables in ClickHouse, or bring them up to date
@@ -33,6 +41,30 @@ enum Command {
     },
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
+    /// Run a real part that development and tests need, in the foreground
+    Dev {
+        #[command(subcommand)]
+        part: DevPart,
+    },
+}
+
+#[derive(Subcommand)]
+enum DevPart {
+    /// The ClickHouse engine, behind ClickHouse's HTTP interface
+    Clickhouse(PartArguments),
+}
+
+#[derive(Args)]
+struct PartArguments {
+    /// Folder for its data; without it a temporary one, removed at the end
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Port on the loopback address; 0 for a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Stop when standard input ends, so that it never outlives the process that started it
+    #[arg(long)]
+    exit_with_stdin: bool,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +82,7 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Config::load(command_line.config.as_deref())?;
     init_log(&config.log)?;
     match command_line.command {
+        Command::Worker { leave } => worker::run(&config, leave)?,
         Command::Api => api::run(&config)?,
         Command::Migrate { print: true } => print(&store::schema_script(&config.clickhouse))?,
         Command::Migrate { print: false } => {
@@ -60,8 +93,23 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
             })?;
         }
         Command::Config => print(&config.to_documented_toml())?,
+        Command::Dev { part } => run_dev(&part)?,
     }
     Ok(())
+}
+
+fn run_dev(part: &DevPart) -> Result<(), Box<dyn Error + Send + Sync>> {
+    match part {
+        DevPart::Clickhouse(arguments) => {
+            let folder = Folder::new(arguments.dir.as_deref())?;
+            let clickhouse = ClickHouse::start(folder.path(), arguments.port)?;
+            print(&format!("ClickHouse listens on {}\n", clickhouse.url()))?;
+            foreground::wait_until_told(arguments.exit_with_stdin)?;
+            drop(clickhouse);
+            drop(folder);
+            dev::clickhouse::exit(0)
+        }
+    }
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -1,1 +1,252 @@
-//! placeholder
+//! The loop that joins log, fold and store (DESIGN.md section 5).
+//!
+//! ```text
+//! intake thread:    poll ─> decode ─> fold ─> flush in the making ──(queue of one)──> effects thread:
+//!    ^   │                                                                            rows, ledger last;
+//!    │   └─ rebalance ─> hydration thread: committed offsets, rows ─> state           then one commit
+//!    └────────────────────────────── answers <────────────────────────────────────────────┘
+//! ```
+//!
+//! A process runs `worker.threads` such pipelines; they share nothing but metrics and the wish to stop.
+
+mod clock;
+mod effects;
+mod error;
+mod flush;
+mod hydration;
+mod intake;
+mod metrics;
+mod ownership;
+mod pipeline;
+mod stop;
+
+pub use clock::{Clock, SystemClock};
+pub use effects::{Effects, FlushAnswer};
+pub use error::{Recovery, WorkerError};
+pub use flush::{Flush, FlushBuilder, Tallies};
+pub use hydration::{HydrationAnswer, HydrationJob, Hydrator, ReadyPartition};
+pub use intake::{Intake, IntakeLimits, IntakeQueues};
+pub use metrics::{OutcomeTally, WorkerMetrics};
+pub use ownership::Ownership;
+pub use pipeline::{Connect, Pipeline, PipelineSettings};
+pub use stop::StopSignal;
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::{ClickHouseConfig, Config, Delivery};
+use crate::event::{Epoch, PartitionId};
+use crate::log::{
+    CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, PlainCommitter, TransactionalCommitter, topics,
+};
+use crate::observe::{Condition, Telemetry, serve_in_background};
+use crate::store::{ClickHouseStore, TopicIdentity, check_schema, connect};
+
+/// How often readiness asks ClickHouse.
+const READINESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs a worker in the foreground until a signal: SIGTERM and SIGINT finish the flush and keep the membership, unless
+/// `leave` is set; SIGUSR1 leaves the group.
+///
+/// # Errors
+/// What somebody must act on, with what to do next.
+pub fn run(config: &Config, leave: bool) -> Result<(), WorkerError> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+    let telemetry = Telemetry::default();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])
+        .map_err(|error| WorkerError::Setup { doing: "listening for signals", reason: error.to_string() })?;
+    let server = serve_in_background(config.metrics.listen, telemetry.clone())
+        .map_err(|error| WorkerError::Setup { doing: "serving metrics", reason: error.to_string() })?;
+    tracing::info!(address = %server.address(), "metrics and health");
+    let worker = Worker::start(config, &telemetry)?;
+    let stop = worker.stop_signal();
+    let listening = signals.handle();
+    let listener = thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in &mut signals {
+                tracing::info!(signal, "stopping");
+                stop.request(leave || signal == SIGUSR1);
+            }
+        })
+        .map_err(|error| WorkerError::Setup { doing: "starting a thread", reason: error.to_string() })?;
+    let result = worker.join();
+    listening.close();
+    let _ = listener.join();
+    result
+}
+
+/// The pipelines of one process.
+pub struct Worker {
+    stop: StopSignal,
+    pipelines: Vec<JoinHandle<Result<(), WorkerError>>>,
+    /// Serves the store's connections; ends after the pipelines.
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Worker {
+    /// Prepares the topics and starts `worker.threads` pipelines. Returns before they have joined the group;
+    /// `telemetry` tells when they are ready. Not to be called within an asynchronous runtime.
+    ///
+    /// # Errors
+    /// What the broker said about the topics, or what the system refused.
+    pub fn start(config: &Config, telemetry: &Telemetry) -> Result<Self, WorkerError> {
+        let metrics = WorkerMetrics::register(&telemetry.registry)
+            .map_err(|error| WorkerError::Setup { doing: "registering metrics", reason: error.to_string() })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("clickhouse")
+            .enable_all()
+            .build()
+            .map_err(|error| WorkerError::Setup { doing: "making a runtime", reason: error.to_string() })?;
+        // Missing or foreign tables are somebody's to act on; a server that is down is waited for later on.
+        match runtime.block_on(check_schema(&config.clickhouse, &connect(&config.clickhouse))) {
+            Err(error) if !error.is_retryable() => return Err(error.into()),
+            _ => {}
+        }
+        runtime.spawn(watch_schema(config.clickhouse.clone(), telemetry.readiness.condition("clickhouse")));
+        let topics = topics::prepare(&config.kafka)?;
+        let topic = TopicIdentity {
+            topic: config.kafka.topics.events.clone(),
+            epoch: Epoch::new(config.kafka.epoch),
+            partitions: topics.event_partitions,
+        };
+        let stop = StopSignal::default();
+        let assigned = telemetry.readiness.condition("kafka_assigned");
+        let clock = SystemClock::start();
+        let mut pipelines = Vec::new();
+        for thread in 0..config.worker.threads.max(1) {
+            let mut pipeline = Pipeline {
+                connect: KafkaAndClickHouse { config: config.clone(), thread, runtime: runtime.handle().clone() },
+                clock,
+                settings: settings(config, &topic, thread),
+                stop: stop.clone(),
+                metrics: metrics.clone(),
+                assigned: assigned.clone(),
+            };
+            let stop_others = stop.clone();
+            let handle = thread::Builder::new().name(format!("intake-{thread}")).spawn(move || {
+                let result = pipeline::guarded(|| pipeline.run());
+                if let Err(error) = &result {
+                    tracing::error!(%error, thread, "a pipeline cannot go on: the worker stops");
+                    stop_others.request(false);
+                }
+                result
+            });
+            match handle {
+                Ok(handle) => pipelines.push(handle),
+                Err(error) => {
+                    stop.request(false);
+                    return Err(WorkerError::Setup { doing: "starting a pipeline", reason: error.to_string() });
+                }
+            }
+        }
+        Ok(Self { stop, pipelines, runtime })
+    }
+
+    /// To ask it to stop with, from anywhere.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.stop.clone()
+    }
+
+    /// Waits until all pipelines have ended.
+    ///
+    /// # Errors
+    /// The first that ended with what somebody must act on.
+    pub fn join(self) -> Result<(), WorkerError> {
+        let mut first = Ok(());
+        for pipeline in self.pipelines {
+            // A panic ended the process before.
+            let result = pipeline.join().unwrap_or(Ok(()));
+            if first.is_ok() {
+                first = result;
+            }
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        first
+    }
+}
+
+/// Keeps telling whether ClickHouse answers with the tables that this binary needs.
+async fn watch_schema(config: ClickHouseConfig, condition: Condition) {
+    loop {
+        // A connection that failed once is not asked again.
+        match check_schema(&config, &connect(&config)).await {
+            Ok(()) => condition.met(),
+            Err(error) => condition.unmet(error.to_string()),
+        }
+        tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+}
+
+fn settings(config: &Config, topic: &TopicIdentity, thread: u16) -> PipelineSettings {
+    let worker = &config.worker;
+    let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let max_poll_interval = Duration::from_millis(u64::from(worker.max_poll_interval_ms));
+    PipelineSettings {
+        topic: topic.clone(),
+        group: config.kafka.group.clone(),
+        thread: thread.to_string(),
+        limits: IntakeLimits {
+            flush_interval: Duration::from_millis(worker.flush_interval_ms),
+            flush_records: worker.flush_records,
+            flush_bytes: bytes(worker.flush_bytes),
+            memory_bytes: bytes(worker.memory_limit_bytes) / usize::from(worker.threads.max(1)),
+            stall_wait: Duration::from_millis(500).min(max_poll_interval / 10),
+            // The group waits as long as the poll interval for members to give partitions up.
+            revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
+        },
+        flush_deadline: max_poll_interval,
+    }
+}
+
+/// The real parts.
+struct KafkaAndClickHouse {
+    config: Config,
+    thread: u16,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Connect for KafkaAndClickHouse {
+    type Source = KafkaSource;
+    type Committer = KafkaCommitter;
+    type Store = ClickHouseStore;
+
+    fn source(&mut self) -> Result<KafkaSource, WorkerError> {
+        let instance = format!("{}-{}", self.config.worker.instance, self.thread);
+        Ok(KafkaSource::subscribe(&self.config, &instance)?)
+    }
+
+    fn committer(&mut self, group: KafkaGroup) -> Result<KafkaCommitter, WorkerError> {
+        Ok(match self.config.worker.delivery {
+            Delivery::ExactlyOnce => {
+                KafkaCommitter::Transactional(TransactionalCommitter::create(&self.config, self.thread, group)?)
+            }
+            Delivery::AtLeastOnce => KafkaCommitter::Plain(PlainCommitter::create(&self.config, group)?),
+        })
+    }
+
+    fn store(&mut self) -> ClickHouseStore {
+        ClickHouseStore::new(self.config.clickhouse.clone(), self.runtime.clone())
+    }
+}
+
+/// The committer of the configured delivery.
+enum KafkaCommitter {
+    Transactional(TransactionalCommitter),
+    Plain(PlainCommitter),
+}
+
+impl Committer for KafkaCommitter {
+    fn commit(
+        &mut self,
+        effects: &[PartitionEffects],
+        is_owned: &dyn Fn(PartitionId) -> bool,
+    ) -> Result<(), CommitError> {
+        match self {
+            Self::Transactional(committer) => committer.commit(effects, is_owned),
+            Self::Plain(committer) => committer.commit(effects, is_owned),
+        }
+    }
+}

@@ -9,5 +9,6 @@
     unreachable_pub
 )]
 
+mod dev_clickhouse;
 mod event_bad_records;
 mod support;

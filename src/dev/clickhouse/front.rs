@@ -1,0 +1,328 @@
+//! ClickHouse's HTTP interface before the engine.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, body};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::engine::{Answer, Engine, Exception, Statement};
+use super::request::{self, Chunking, Parameters};
+
+/// Statements that run at once; more of them wait. Each holds a thread.
+const MOST_STATEMENTS: usize = 32;
+
+/// Chunks of an answer, or of an insert's rows, that may wait for the other side.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// Mark by which a reader finds an exception after part of an answer; any 16 characters rare in data do.
+const EXCEPTION_TAG: &str = "seenbydevengine0";
+
+#[derive(Clone)]
+struct Front {
+    engine: &'static Engine,
+    statements: Arc<Semaphore>,
+}
+
+/// The routes of the interface.
+pub(super) fn router(engine: &'static Engine) -> Router {
+    let front = Front { engine, statements: Arc::new(Semaphore::new(MOST_STATEMENTS)) };
+    Router::new().route("/ping", get(|| async { "Ok.\n" })).route("/", get(statement).post(statement)).with_state(front)
+}
+
+async fn statement(
+    State(front): State<Front>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match run(front, pairs, &method, &headers, body).await {
+        Ok(response) => response,
+        Err(exception) => refusal(&exception),
+    }
+}
+
+async fn run(
+    front: Front,
+    pairs: Vec<(String, String)>,
+    method: &Method,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Exception> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Exception::new(
+            48,
+            "NOT_IMPLEMENTED",
+            "Compressed request bodies are not supported by this front.",
+        ));
+    }
+    let mut parameters = Parameters::sort(pairs)?;
+    if let Some((sql, format)) = parameters.query.as_deref().and_then(request::insert_of_rows) {
+        let (sql, format) = (sql.to_owned(), format.to_owned());
+        return insert(front, parameters, sql, format, body).await;
+    }
+
+    let body = body::to_bytes(body, usize::MAX).await.map_err(|error| broken_body(&error))?;
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut sql = Vec::new();
+    if let Some(boundary) = request::multipart_boundary(content_type) {
+        for (name, value) in request::multipart_fields(&body, boundary)? {
+            parameters.add(name, value)?;
+        }
+        sql.extend_from_slice(parameters.query.take().unwrap_or_default().as_bytes());
+    } else {
+        if let Some(beginning) = &parameters.query {
+            sql.extend_from_slice(beginning.as_bytes());
+            sql.push(b'\n');
+        }
+        sql.extend_from_slice(&body);
+    }
+    if sql.is_empty() {
+        return Ok("Ok.\n".into_response());
+    }
+    if method == Method::GET {
+        // As a server has it: GET never changes anything.
+        parameters.settings.push(("readonly".to_owned(), "2".to_owned()));
+    }
+    query(front, parameters, sql).await
+}
+
+/// Runs a statement that is whole, sending its answer as it is made where the format allows that.
+async fn query(front: Front, parameters: Parameters, sql: Vec<u8>) -> Result<Response, Exception> {
+    let permit = permit(&front).await?;
+    let (head_sender, head) = oneshot::channel();
+    let (chunk_sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let thread = tokio::task::spawn_blocking(move || {
+        run_query(front.engine, &parameters, &sql, head_sender, &chunk_sender);
+        drop(permit);
+    });
+    match head.await {
+        Ok(head) => {
+            let head = head?;
+            let rest = stream::unfold(chunks, |mut chunks| async move {
+                chunks.recv().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), chunks))
+            });
+            Ok(success(&head, Body::from_stream(rest)))
+        }
+        // The thread ended without a head: it panicked.
+        Err(_) => Err(lost_thread(thread.await.err())),
+    }
+}
+
+/// What is known when the answer begins.
+struct Head {
+    format: String,
+    summary: String,
+}
+
+fn run_query(
+    engine: &'static Engine,
+    parameters: &Parameters,
+    sql: &[u8],
+    head: oneshot::Sender<Result<Head, Exception>>,
+    chunks: &mpsc::Sender<Bytes>,
+) {
+    let started = Instant::now();
+    let format = parameters.default_format.clone().unwrap_or_else(|| "TabSeparated".to_owned());
+    let statement = Statement { sql, format: &format, parameters: &parameters.values };
+    let chunking = str::from_utf8(sql)
+        .ok()
+        .and_then(|sql| request::chunking(sql, &format))
+        .filter(|_| !parameters.wait_end_of_query);
+
+    let mut head = Some(head);
+    let mut begin = |answer: &Answer| {
+        if let Some(sender) = head.take() {
+            // The client may be gone; the next chunk tells.
+            let _ = sender.send(Ok(Head { format: format.clone(), summary: summary(answer, started) }));
+        }
+    };
+    let outcome = engine.session(parameters.database.as_deref(), &parameters.settings).and_then(|mut session| {
+        if session.statement_count(sql) > 1 {
+            return Err(Exception::new(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)."));
+        }
+        match chunking {
+            None => {
+                let answer = session.execute(&statement)?;
+                begin(&answer);
+                // A client that is gone does not mind.
+                let _ = chunks.blocking_send(answer.body);
+                Ok(())
+            }
+            Some(chunking) => {
+                let mut is_first = true;
+                session.stream(&statement, |answer| {
+                    begin(&answer);
+                    let rows = if is_first { answer.body } else { without_head(answer.body, chunking) };
+                    is_first = false;
+                    match chunks.blocking_send(rows) {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(_) => ControlFlow::Break(()),
+                    }
+                })
+            }
+        }
+    });
+    if let Err(exception) = outcome {
+        match head.take() {
+            Some(sender) => {
+                // As above: nobody may be listening.
+                let _ = sender.send(Err(exception));
+            }
+            None => {
+                let _ = chunks.blocking_send(exception_in_body(&exception));
+            }
+        }
+    }
+}
+
+/// A later chunk without the head that the first one brought.
+fn without_head(mut chunk: Bytes, chunking: Chunking) -> Bytes {
+    if chunking == Chunking::NamesAndTypes
+        && let Some(length) = request::names_and_types_length(&chunk)
+    {
+        return chunk.split_off(length);
+    }
+    chunk
+}
+
+/// Runs an INSERT whose rows are the body, appending them as they come.
+async fn insert(
+    front: Front,
+    parameters: Parameters,
+    sql: String,
+    format: String,
+    body: Body,
+) -> Result<Response, Exception> {
+    let permit = permit(&front).await?;
+    let (row_sender, mut rows) = mpsc::channel::<Result<Bytes, Exception>>(CHUNKS_IN_FLIGHT);
+    let reading = tokio::spawn(hand_over(body.into_data_stream(), row_sender));
+    let thread = tokio::task::spawn_blocking(move || {
+        let started = Instant::now();
+        let statement = Statement { sql: sql.as_bytes(), format: &format, parameters: &parameters.values };
+        let outcome = engine_insert(front.engine, &parameters, &statement, &mut rows);
+        drop(permit);
+        outcome.map(|answer| Head { format: format.clone(), summary: summary(&answer, started) })
+    });
+    let outcome = thread.await.map_err(|error| lost_thread(Some(error)))?;
+    // After a refusal nobody takes the rest of the rows.
+    reading.abort();
+    outcome.map(|head| success(&head, Body::empty()))
+}
+
+fn engine_insert(
+    engine: &'static Engine,
+    parameters: &Parameters,
+    statement: &Statement<'_>,
+    rows: &mut mpsc::Receiver<Result<Bytes, Exception>>,
+) -> Result<Answer, Exception> {
+    let mut session = engine.session(parameters.database.as_deref(), &parameters.settings)?;
+    session.insert(statement, || rows.blocking_recv().transpose())
+}
+
+async fn hand_over(mut body: BodyDataStream, rows: mpsc::Sender<Result<Bytes, Exception>>) {
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| broken_body(&error));
+        let is_last = piece.is_err();
+        if rows.send(piece).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+async fn permit(front: &Front) -> Result<OwnedSemaphorePermit, Exception> {
+    Arc::clone(&front.statements)
+        .acquire_owned()
+        .await
+        .map_err(|_| Exception::new(439, "CANNOT_SCHEDULE_TASK", "The engine is stopping."))
+}
+
+fn broken_body(error: &axum::Error) -> Exception {
+    Exception::new(210, "NETWORK_ERROR", &format!("The request body broke off: {error}."))
+}
+
+fn lost_thread(error: Option<tokio::task::JoinError>) -> Exception {
+    let words = error.map_or_else(|| "The statement's thread ended.".to_owned(), |error| error.to_string());
+    Exception::new(49, "LOGICAL_ERROR", &words)
+}
+
+fn success(head: &Head, body: Body) -> Response {
+    let content_type = match head.format.as_str() {
+        "RowBinary" | "RowBinaryWithNamesAndTypes" | "Native" => "application/octet-stream",
+        "JSON" | "JSONCompact" => "application/json; charset=UTF-8",
+        "JSONEachRow" => "application/x-ndjson; charset=UTF-8",
+        _ => "text/plain; charset=UTF-8",
+    };
+    (
+        [
+            ("content-type", content_type),
+            ("x-clickhouse-format", head.format.as_str()),
+            ("x-clickhouse-summary", head.summary.as_str()),
+            ("x-clickhouse-exception-tag", EXCEPTION_TAG),
+        ],
+        body,
+    )
+        .into_response()
+}
+
+/// The answer to a statement that failed before any of its rows went out.
+fn refusal(exception: &Exception) -> Response {
+    (
+        status_of(exception.code),
+        [
+            ("content-type", "text/plain; charset=UTF-8"),
+            ("x-clickhouse-exception-code", exception.code.to_string().as_str()),
+        ],
+        format!("{}\n", exception.message),
+    )
+        .into_response()
+}
+
+/// What ends a body whose statement failed after some of its rows went out.
+fn exception_in_body(exception: &Exception) -> Bytes {
+    let message = format!("{}\n", exception.message);
+    let length = message.len();
+    Bytes::from(format!(
+        "\r\n__exception__\r\n{EXCEPTION_TAG}\r\n{message}{length} {EXCEPTION_TAG}\r\n__exception__\r\n"
+    ))
+}
+
+/// The status a server gives an exception of this number.
+fn status_of(code: i32) -> StatusCode {
+    match code {
+        // UNKNOWN_FUNCTION, _IDENTIFIER, _TYPE, _STORAGE, _TABLE, _AGGREGATE_FUNCTION, _FORMAT, _TYPE_OF_QUERY,
+        // _DATABASE, _DIRECTION_OF_SORTING, _SETTING, _DATABASE_ENGINE
+        46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 99 | 115 | 336 => StatusCode::NOT_FOUND,
+        // CANNOT_PARSE_TEXT to _DATETIME, THERE_IS_NO_COLUMN, DUPLICATE_COLUMN, CANNOT_PARSE_INPUT_ASSERTION_FAILED,
+        // BAD_ARGUMENTS, CANNOT_PARSE_DATE and _DATETIME, ILLEGAL_COLUMN, TYPE_MISMATCH, SYNTAX_ERROR,
+        // VALUE_IS_OUT_OF_RANGE, CANNOT_PARSE_NUMBER, INCORRECT_DATA, CANNOT_PARSE_UUID, CANNOT_COMPILE_REGEXP
+        6 | 8 | 15 | 25..=27 | 36 | 38 | 41 | 44 | 53 | 62 | 69 | 72 | 117 | 376 | 427 => StatusCode::BAD_REQUEST,
+        48 => StatusCode::NOT_IMPLEMENTED,
+        159 => StatusCode::REQUEST_TIMEOUT,
+        76 | 209 | 439 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// ClickHouse's summary header: numbers as JSON strings.
+fn summary(answer: &Answer, started: Instant) -> String {
+    serde_json::json!({
+        "read_rows": answer.read_rows.to_string(),
+        "read_bytes": answer.read_bytes.to_string(),
+        "written_rows": answer.written_rows.to_string(),
+        "written_bytes": answer.written_bytes.to_string(),
+        "result_rows": answer.result_rows.to_string(),
+        "elapsed_ns": started.elapsed().as_nanos().to_string(),
+    })
+    .to_string()
+}

@@ -1,0 +1,372 @@
+//! The source on Kafka: one consumer, polled by one thread, whose rebalances are only noted.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::client::{self, REQUEST_TIMEOUT};
+use super::{
+    AssignmentChange, CommitMetadata, CommittedPosition, ConsumedRecord, Group, RebalanceNote, RecordBatch, Source,
+    SourceError,
+};
+use crate::config::Config;
+use crate::event::{CONTROL_HEADER, Offset, PartitionId, RecordTime};
+
+/// The most records and bytes that one poll hands on: a rebalance is never behind more work than that.
+const MAX_BATCH_RECORDS: usize = 10_000;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long leaving the group may take: the revocation of what is assigned, and the request itself.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One consumer of the events topic. No split partition queues (they lose wake-ups): batches are handed on instead.
+pub struct KafkaSource {
+    consumer: Arc<BaseConsumer<NotingContext>>,
+    names: Arc<Names>,
+}
+
+/// The handle on the same consumer for other threads.
+#[derive(Clone)]
+pub struct KafkaGroup {
+    consumer: Arc<BaseConsumer<NotingContext>>,
+    names: Arc<Names>,
+}
+
+struct Names {
+    topic: String,
+    group: String,
+    instance: String,
+}
+
+/// Takes what happens inside a poll. It runs on the polling thread and does no I/O: whoever polls serves the notes.
+#[derive(Default)]
+struct NotingContext {
+    notes: Mutex<Notes>,
+    /// From here on nobody serves notes: closing needs its revocation answered at once, or it never ends.
+    closing: AtomicBool,
+    end_offsets: Mutex<HashMap<PartitionId, Offset>>,
+}
+
+#[derive(Default)]
+struct Notes {
+    last_number: u64,
+    waiting: VecDeque<RebalanceNote>,
+}
+
+/// A panic elsewhere ends the process anyway, so what a poisoned lock guards is still whole enough to read.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for NotingContext {
+    fn stats(&self, statistics: Statistics) {
+        let mut end_offsets = lock(&self.end_offsets);
+        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            // ls_offset is where read_committed ends; the in-process broker knows none and leaves it at -1.
+            let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+            if let (Ok(partition), Ok(end)) = (u32::try_from(partition.partition), u64::try_from(end)) {
+                end_offsets.insert(PartitionId::new(partition), Offset::new(end));
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // librdkafka reconnects by itself; what does not heal comes back from `poll` as an error.
+        tracing::warn!(%error, reason, "Kafka client");
+    }
+}
+
+impl ConsumerContext for NotingContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let is_assignment = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answer = if is_assignment {
+                consumer.incremental_assign(&TopicPartitionList::new())
+            } else {
+                consumer.incremental_unassign(partitions)
+            };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "rebalance while closing");
+            }
+            return;
+        }
+        let change = match (is_assignment, consumer.assignment_lost()) {
+            (true, _) => AssignmentChange::Assigned,
+            (false, true) => AssignmentChange::Lost,
+            (false, false) => AssignmentChange::Revoked,
+        };
+        let partitions = partitions
+            .elements()
+            .iter()
+            .filter_map(|element| u32::try_from(element.partition()).ok())
+            .map(PartitionId::new)
+            .collect();
+        let mut notes = lock(&self.notes);
+        notes.last_number += 1;
+        let number = notes.last_number;
+        notes.waiting.push_back(RebalanceNote { number, change, partitions });
+    }
+}
+
+impl NotingContext {
+    fn has_notes(&self) -> bool {
+        !lock(&self.notes).waiting.is_empty()
+    }
+}
+
+impl KafkaSource {
+    /// Joins the group as `instance` and subscribes to the events topic.
+    pub fn subscribe(config: &Config, instance: &str) -> Result<Self, SourceError> {
+        let doing = || format!("joining group {} as {instance}", config.kafka.group);
+        let settings = client::consumer(config, instance);
+        let consumer = BaseConsumer::from_config_and_context(&settings, NotingContext::default())
+            .map_err(|error| SourceError::of(doing(), error))?;
+        consumer.subscribe(&[&config.kafka.topics.events]).map_err(|error| SourceError::of(doing(), error))?;
+        let names = Names {
+            topic: config.kafka.topics.events.clone(),
+            group: config.kafka.group.clone(),
+            instance: instance.to_owned(),
+        };
+        Ok(Self { consumer: Arc::new(consumer), names: Arc::new(names) })
+    }
+
+    fn push(&self, message: &BorrowedMessage<'_>, batch: &mut RecordBatch) {
+        let (Ok(partition), Ok(offset)) = (u32::try_from(message.partition()), u64::try_from(message.offset())) else {
+            debug_assert!(false, "consumed records have a partition and an offset");
+            return;
+        };
+        let control_header = message.headers().and_then(|headers| {
+            headers.iter().find(|header| header.key == CONTROL_HEADER).map(|header| header.value.unwrap_or_default())
+        });
+        batch.push(&ConsumedRecord {
+            partition: PartitionId::new(partition),
+            offset: Offset::new(offset),
+            time: RecordTime::from_millis(message.timestamp().to_millis().unwrap_or(-1)),
+            key: message.key(),
+            value: message.payload().unwrap_or_default(),
+            control_header,
+        });
+    }
+
+    fn poll_error(&self, error: KafkaError) -> Result<(), SourceError> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::Fenced) => {
+                Err(SourceError::Fenced { group: self.names.group.clone(), instance: self.names.instance.clone() })
+            }
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(SourceError::OutOfRange { topic: self.names.topic.clone() })
+            }
+            // The rebalance that follows says which partitions are lost.
+            Some(RDKafkaErrorCode::PollExceeded) => Ok(()),
+            _ => match SourceError::of(format!("reading topic {}", self.names.topic), error.clone()) {
+                // librdkafka reconnects and goes on by itself.
+                transient @ SourceError::Unavailable { .. }
+                    if !matches!(error, KafkaError::MessageConsumptionFatal(_)) =>
+                {
+                    tracing::warn!(error = %transient, "reading goes on");
+                    Ok(())
+                }
+                refused => Err(refused),
+            },
+        }
+    }
+
+    fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
+        list_of(&self.names.topic, partitions)
+    }
+}
+
+fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, kafka_number(*partition));
+    }
+    list
+}
+
+/// Kafka's signed number of a partition.
+pub(super) fn kafka_number(partition: PartitionId) -> i32 {
+    i32::try_from(partition.get()).unwrap_or(i32::MAX)
+}
+
+/// Kafka's signed number of an offset.
+pub(super) fn kafka_offset(offset: Offset) -> KafkaOffset {
+    KafkaOffset::Offset(i64::try_from(offset.get()).unwrap_or(i64::MAX))
+}
+
+impl Source for KafkaSource {
+    type Group = KafkaGroup;
+
+    fn group(&self) -> KafkaGroup {
+        KafkaGroup { consumer: Arc::clone(&self.consumer), names: Arc::clone(&self.names) }
+    }
+
+    fn poll(&mut self, wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
+        batch.clear();
+        let mut wait = wait;
+        // A rebalance stands before records that came after it, so it ends the batch.
+        while batch.len() < MAX_BATCH_RECORDS && batch.bytes() < MAX_BATCH_BYTES && !self.consumer.context().has_notes()
+        {
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => self.push(&message, batch),
+                Some(Err(error)) => self.poll_error(error)?,
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn take_note(&mut self) -> Option<RebalanceNote> {
+        lock(&self.consumer.context().notes).waiting.pop_front()
+    }
+
+    fn assign(&mut self, starts: &[(PartitionId, Offset)]) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in starts {
+            list.add_partition_offset(&self.names.topic, kafka_number(*partition), kafka_offset(*offset))
+                .map_err(|error| SourceError::of("naming a start offset", error))?;
+        }
+        // The assignment is answered long after its callback. librdkafka allows that: the member waits for the call,
+        // its heartbeats go on, and partitions it kept are read meanwhile.
+        self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))
+    }
+
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
+        let mut end_offsets = lock(&self.consumer.context().end_offsets);
+        for partition in partitions {
+            end_offsets.remove(partition);
+        }
+        drop(end_offsets);
+        self.consumer
+            .incremental_unassign(&self.list(partitions))
+            .map_err(|error| SourceError::of("giving partitions up", error))
+    }
+
+    fn pause(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
+        self.consumer.pause(&self.list(partitions)).map_err(|error| SourceError::of("pausing", error))
+    }
+
+    fn resume(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
+        self.consumer.resume(&self.list(partitions)).map_err(|error| SourceError::of("resuming", error))
+    }
+
+    fn end_offset(&self, partition: PartitionId) -> Option<Offset> {
+        // As of the last statistics, a second old.
+        lock(&self.consumer.context().end_offsets).get(&partition).copied()
+    }
+
+    fn close(self, leave: bool) {
+        self.consumer.context().closing.store(true, Ordering::Release);
+        // Notes that nobody will serve any more still hold the group up.
+        while let Some(note) = lock(&self.consumer.context().notes).waiting.pop_front() {
+            let answer = match note.change {
+                AssignmentChange::Assigned => self.consumer.incremental_assign(&TopicPartitionList::new()),
+                AssignmentChange::Revoked | AssignmentChange::Lost => {
+                    self.consumer.incremental_unassign(&self.list(&note.partitions))
+                }
+            };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "rebalance while closing");
+            }
+        }
+        if leave {
+            // Closing a static member does not leave the group; giving up the subscription before it does.
+            self.consumer.unsubscribe();
+            let deadline = Instant::now() + LEAVE_TIMEOUT;
+            while Instant::now() < deadline {
+                let _ = self.consumer.poll(Duration::from_millis(50));
+                let is_unassigned = self.consumer.assignment().is_ok_and(|list| list.count() == 0);
+                // The request leaves from librdkafka's own thread, after the last partition was given up; its member id
+                // is empty from then on.
+                if is_unassigned && deadline - Instant::now() < LEAVE_TIMEOUT - Duration::from_millis(500) {
+                    break;
+                }
+            }
+        }
+        // The last handle's drop closes the consumer, polling until that is done.
+    }
+}
+
+impl KafkaGroup {
+    /// Who this member is at this moment, for a transaction's offsets.
+    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    /// The events topic.
+    pub(super) fn topic(&self) -> &str {
+        &self.names.topic
+    }
+
+    /// What a transaction or a commit takes.
+    pub(super) fn positions(
+        &self,
+        positions: impl Iterator<Item = (PartitionId, Offset, CommitMetadata)>,
+    ) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset, metadata) in positions {
+            let mut element = list.add_partition(self.topic(), kafka_number(partition));
+            element.set_offset(kafka_offset(offset))?;
+            element.set_metadata(metadata.to_json());
+        }
+        Ok(list)
+    }
+}
+
+impl Group for KafkaGroup {
+    fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
+        let doing = || format!("asking what group {} has committed", self.names.group);
+        // A read_committed consumer waits for transactions that hold offsets of these partitions to end.
+        let answer = self
+            .consumer
+            .committed_offsets(list_of(&self.names.topic, partitions), REQUEST_TIMEOUT)
+            .map_err(|error| SourceError::of(doing(), error))?;
+        let mut found = HashMap::new();
+        for element in answer.elements() {
+            element.error().map_err(|error| SourceError::of(doing(), error))?;
+            let KafkaOffset::Offset(offset) = element.offset() else { continue };
+            let (Ok(partition), Ok(offset)) = (u32::try_from(element.partition()), u64::try_from(offset)) else {
+                continue;
+            };
+            let metadata = match element.metadata() {
+                "" => None,
+                text => Some(serde_json::from_str(text).map_err(|_| SourceError::ForeignCommit {
+                    group: self.names.group.clone(),
+                    partition,
+                    metadata: text.to_owned(),
+                })?),
+            };
+            found.insert(PartitionId::new(partition), CommittedPosition { next_offset: Offset::new(offset), metadata });
+        }
+        Ok(partitions.iter().map(|partition| found.remove(partition)).collect())
+    }
+
+    fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {
+        let (low, high) = self
+            .consumer
+            .fetch_watermarks(&self.names.topic, kafka_number(partition), REQUEST_TIMEOUT)
+            .map_err(|error| {
+            let doing = format!("asking the range of partition {} of {}", partition.get(), self.names.topic);
+            SourceError::of(doing, error)
+        })?;
+        let offset = |number: i64| Offset::new(u64::try_from(number).unwrap_or_default());
+        Ok((offset(low), offset(high)))
+    }
+
+    fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {
+        let doing = || format!("committing offsets of group {}", self.names.group);
+        let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))
+    }
+}

@@ -1,0 +1,131 @@
+//! The three topics: made or checked before a worker starts.
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::SourceError;
+use super::client::{self, ClientKind, REQUEST_TIMEOUT};
+use crate::config::KafkaConfig;
+
+/// What is known of the topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// How many partitions the events topic has; fixed for its life.
+    pub event_partitions: u32,
+}
+
+/// Makes the topics that are not there and checks those that are. The events topic gets broker times
+/// (`message.timestamp.type=LogAppendTime`); another setting of one that is there is only a warning, and a broker
+/// without an administration interface (the in-process one of the demo) is taken as it is.
+///
+/// Blocks; not to be called within an asynchronous runtime.
+pub fn prepare(kafka: &KafkaConfig) -> Result<Topics, SourceError> {
+    // A consumer without a group: unlike a producer it never makes a topic by asking for it.
+    let asking = BaseConsumer::from_config(&client::base(kafka, ClientKind::Admin))
+        .map_err(|error| SourceError::of("making a client", error))?;
+    let topics = &kafka.topics;
+    let mut missing = Vec::new();
+    for topic in [&topics.events, &topics.notifications, &topics.rejections] {
+        if partition_count(&asking, topic)? == 0 {
+            missing.push(topic.as_str());
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        let source = KafkaError::ClientCreation(error.to_string());
+        SourceError::Refused { doing: "making a runtime for administration".to_owned(), source }
+    })?;
+    let admin = AdminClient::from_config(&client::base(kafka, ClientKind::Admin))
+        .map_err(|error| SourceError::of("making an administration client", error))?;
+    if !missing.is_empty() {
+        runtime.block_on(create(&admin, kafka, &missing))?;
+    }
+    runtime.block_on(check_times(&admin, &topics.events));
+    let event_partitions = wait_until_known(&asking, &topics.events)?;
+    Ok(Topics { event_partitions })
+}
+
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaConfig,
+    missing: &[&str],
+) -> Result<(), SourceError> {
+    let partitions = i32::try_from(kafka.partitions).unwrap_or(i32::MAX);
+    let wanted = missing.iter().map(|name| {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(kafka.replication));
+        if *name == kafka.topics.events { topic.set("message.timestamp.type", "LogAppendTime") } else { topic }
+    });
+    let wanted: Vec<NewTopic<'_>> = wanted.collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let doing = || format!("making topics {}", missing.join(", "));
+    for result in admin.create_topics(&wanted, &options).await.map_err(|error| SourceError::of(doing(), error))? {
+        match result {
+            Ok(topic) => tracing::info!(topic, partitions, "topic made"),
+            // Somebody else was faster.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                return Err(SourceError::of(format!("making topic {topic}"), KafkaError::AdminOp(code)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Quota days, lag and the skew check go by the record's time: it should be the broker's, not the producer's.
+async fn check_times(admin: &AdminClient<DefaultClientContext>, events: &str) {
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(events)], &options).await;
+    let setting = described.ok().and_then(|resources| resources.into_iter().next()).and_then(|resource| {
+        resource.ok()?.entry_map().get("message.timestamp.type").and_then(|entry| entry.value.clone())
+    });
+    match setting.as_deref() {
+        Some("LogAppendTime") => {}
+        Some(other) => tracing::warn!(
+            topic = events,
+            setting = other,
+            "message.timestamp.type should be LogAppendTime: record times are the producers' own"
+        ),
+        None => tracing::debug!(topic = events, "the broker does not say what record times are"),
+    }
+}
+
+/// How many partitions a topic has; 0 where it is not there.
+pub(super) fn partition_count<C: rdkafka::consumer::ConsumerContext>(
+    asking: &BaseConsumer<C>,
+    topic: &str,
+) -> Result<u32, SourceError> {
+    let count = || -> KafkaResult<usize> {
+        let metadata = asking.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        Ok(found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len()))
+    };
+    match count() {
+        Ok(count) => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+        Err(error)
+            if matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+            ) =>
+        {
+            Ok(0)
+        }
+        Err(error) => Err(SourceError::of(format!("looking for topic {topic}"), error)),
+    }
+}
+
+/// A topic just made is not known to every broker at once.
+fn wait_until_known(asking: &BaseConsumer, topic: &str) -> Result<u32, SourceError> {
+    let attempts = 50;
+    for _ in 0..attempts {
+        let count = partition_count(asking, topic)?;
+        if count > 0 {
+            return Ok(count);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let source = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    Err(SourceError::Refused { doing: format!("looking for topic {topic}"), source })
+}

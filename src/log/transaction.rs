@@ -1,0 +1,157 @@
+//! Effects and offsets in one Kafka transaction: visible together or not at all.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::producer::Producer;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::client::{REQUEST_TIMEOUT, TRANSACTION_TIMEOUT_MILLIS};
+use super::commit::{EffectProducer, Produced};
+use super::{CommitError, CommitMetadata, Committer, KafkaGroup, PartitionEffects, SourceError};
+use crate::config::Config;
+use crate::event::PartitionId;
+
+/// How long joining the coordinator may take, an earlier owner's open transaction included.
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a step is repeated that the client calls retriable (a time-out, a coordinator that moves).
+const STEP_ATTEMPTS: usize = 5;
+
+/// The transactional producer of one pipeline: `transactional.id` = group.instance.thread.
+pub struct TransactionalCommitter {
+    producer: EffectProducer,
+    group: KafkaGroup,
+}
+
+impl TransactionalCommitter {
+    /// Takes the transactional id over: ends or aborts what an earlier owner left open, and fences it. From then on what
+    /// the group says is committed stays so.
+    ///
+    /// # Errors
+    /// [`SourceError`] where the coordinator does not answer or refuses the id.
+    pub fn create(config: &Config, thread: u16, group: KafkaGroup) -> Result<Self, SourceError> {
+        let transactional_id = format!("{}.{}.{thread}", config.kafka.group, config.worker.instance);
+        let producer = EffectProducer::create(&config.kafka, Some(&transactional_id))?;
+        producer.client.init_transactions(INIT_TIMEOUT).map_err(|source| {
+            let doing = format!("taking over transactional id {transactional_id}");
+            match &source {
+                KafkaError::Transaction(error) if error.is_retriable() => SourceError::Unavailable { doing, source },
+                _ => SourceError::of(doing, source),
+            }
+        })?;
+        Ok(Self { producer, group })
+    }
+
+    /// Ends the transaction without effect. Delivery reports have been polled by `produce`.
+    fn abort(&self, doing: &'static str, reason: String) -> CommitError {
+        for _ in 0..STEP_ATTEMPTS {
+            match self.producer.client.abort_transaction(REQUEST_TIMEOUT) {
+                Ok(()) => return CommitError::Aborted { doing, reason },
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+                Err(error) => return CommitError::Unknown { doing, reason: format!("{reason}; abort: {error}") },
+            }
+        }
+        CommitError::Unknown { doing, reason: format!("{reason}; the abort did not end in time") }
+    }
+
+    /// Runs a step, repeating it while the client calls the failure retriable.
+    fn step(&self, doing: &'static str, begun: Instant, run: impl Fn() -> Result<(), KafkaError>) -> StepResult {
+        let mut last = String::new();
+        for _ in 0..STEP_ATTEMPTS {
+            let error = match run() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) => error,
+                Err(error) => return Err(StepFailure::Unknown(doing, error.to_string())),
+            };
+            last = error.to_string();
+            if error.is_retriable() {
+                continue;
+            }
+            return Err(classify(doing, &error, begun.elapsed()));
+        }
+        Err(StepFailure::Unknown(doing, last))
+    }
+}
+
+type StepResult = Result<(), StepFailure>;
+
+/// How a step failed.
+enum StepFailure {
+    /// The transaction is to be aborted.
+    Abort(&'static str, String),
+    /// Its end is not known.
+    Unknown(&'static str, String),
+    /// It ends the pipeline.
+    Final(CommitError),
+}
+
+fn classify(doing: &'static str, error: &RDKafkaError, open_for: Duration) -> StepFailure {
+    use RDKafkaErrorCode as Code;
+    let reason = error.to_string();
+    match error.code() {
+        Code::FencedInstanceId => StepFailure::Final(CommitError::Fenced { doing, reason }),
+        // The coordinator also fences a producer whose transaction it timed out: no second worker is to blame then.
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
+            if open_for < Duration::from_millis(TRANSACTION_TIMEOUT_MILLIS) =>
+        {
+            StepFailure::Final(CommitError::Fenced { doing, reason })
+        }
+        Code::TransactionalIdAuthorizationFailed
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => StepFailure::Final(CommitError::Refused { doing, reason }),
+        _ if error.txn_requires_abort() => StepFailure::Abort(doing, reason),
+        _ => StepFailure::Unknown(doing, reason),
+    }
+}
+
+impl Committer for TransactionalCommitter {
+    fn commit(
+        &mut self,
+        effects: &[PartitionEffects],
+        is_owned: &dyn Fn(PartitionId) -> bool,
+    ) -> Result<(), CommitError> {
+        let Some(member) = self.group.metadata() else {
+            let reason = "the consumer is not in a group yet".to_owned();
+            return Err(CommitError::Aborted { doing: "asking for the group's metadata", reason });
+        };
+        let owned: Vec<&PartitionEffects> = effects.iter().filter(|effects| is_owned(effects.partition)).collect();
+        if owned.is_empty() {
+            return Ok(());
+        }
+        let positions = self
+            .group
+            .positions(
+                owned
+                    .iter()
+                    .map(|effects| (effects.partition, effects.next_offset, CommitMetadata::of(effects.watermark))),
+            )
+            .map_err(|error| CommitError::Refused { doing: "naming offsets", reason: error.to_string() })?;
+
+        let begun = Instant::now();
+        let client = &self.producer.client;
+        let run = || {
+            self.step("beginning a transaction", begun, || client.begin_transaction())?;
+            let doing = "writing notifications and rejections";
+            match self.producer.produce(owned.iter().copied()) {
+                Produced::All => {}
+                Produced::Failed(reason) => return Err(StepFailure::Abort(doing, reason)),
+                Produced::Refused(reason) => {
+                    // Nothing of it may become visible, but repeating it would end the same way.
+                    let _ = self.abort(doing, reason.clone());
+                    return Err(StepFailure::Final(CommitError::Refused { doing, reason }));
+                }
+            }
+            self.step("adding offsets to the transaction", begun, || {
+                client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT)
+            })?;
+            self.step("committing the transaction", begun, || client.commit_transaction(REQUEST_TIMEOUT))
+        };
+        run().map_err(|failure| match failure {
+            StepFailure::Abort(doing, reason) => self.abort(doing, reason),
+            StepFailure::Unknown(doing, reason) => CommitError::Unknown { doing, reason },
+            StepFailure::Final(error) => error,
+        })
+    }
+}

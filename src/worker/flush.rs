@@ -1,0 +1,247 @@
+//! A flush: what the fold said since the last one, on its way to ClickHouse and Kafka.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus::local::LocalHistogram;
+
+use super::metrics::{OutcomeTally, WorkerMetrics};
+use crate::event::{Input, Offset, PartitionId, Record};
+use crate::fold::Partition;
+use crate::fold::fact::{
+    CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
+    ReceiptKind, RejectionFact, RosterFact, SettlementFact, Sink,
+};
+use crate::log::{Outbox, PartitionEffects};
+use crate::store::{PartitionRows, RowBatch, TopicIdentity};
+
+/// Everything that one flush writes.
+pub struct Flush {
+    /// Rows of all its partitions; facts, whoever owns the partition when they are written.
+    pub rows: RowBatch,
+    /// Kafka's part, per partition: what is no longer owned is left out.
+    pub effects: Vec<PartitionEffects>,
+    /// The rebalance since which each partition of `effects` is owned, in the same order.
+    pub rebalances: Vec<(PartitionId, u64)>,
+    /// Records in it.
+    pub records: u64,
+    /// When its first record was folded, by the worker's clock.
+    pub begun: Duration,
+    /// What is published once it is committed.
+    pub tallies: Tallies,
+}
+
+impl Flush {
+    /// Bytes of rows and records it holds.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.effects.iter().map(|effects| effects.outbox.bytes()).sum::<usize>()
+    }
+}
+
+/// What Prometheus gets once the flush is committed.
+pub struct Tallies {
+    records: OutcomeTally,
+    settled: OutcomeTally,
+    send_to_read_seconds: LocalHistogram,
+}
+
+impl Tallies {
+    fn new(metrics: &WorkerMetrics) -> Self {
+        Self {
+            records: OutcomeTally::default(),
+            settled: OutcomeTally::default(),
+            send_to_read_seconds: metrics.send_to_read_seconds.local(),
+        }
+    }
+
+    /// Adds them up in the process's metrics.
+    pub fn publish(&self, metrics: &WorkerMetrics) {
+        self.records.publish(&metrics.records);
+        self.settled.publish(&metrics.settled);
+        self.send_to_read_seconds.flush();
+    }
+
+    /// Forgets them: the flush was not committed, and the log will say it all again.
+    pub fn discard(&self) {
+        self.send_to_read_seconds.clear();
+    }
+}
+
+/// A flush in the making.
+pub struct FlushBuilder {
+    topic: TopicIdentity,
+    metrics: WorkerMetrics,
+    rows: RowBatch,
+    partitions: BTreeMap<PartitionId, BuildingPartition>,
+    records: u64,
+    begun: Option<Duration>,
+    tallies: Tallies,
+}
+
+#[derive(Default)]
+struct BuildingPartition {
+    outbox: Outbox,
+}
+
+impl FlushBuilder {
+    /// An empty one.
+    pub fn new(topic: TopicIdentity, metrics: WorkerMetrics) -> Self {
+        let rows = RowBatch::new(topic.clone());
+        let tallies = Tallies::new(&metrics);
+        Self { topic, metrics, rows, partitions: BTreeMap::new(), records: 0, begun: None, tallies }
+    }
+
+    /// Folds one record of a partition into its state and this flush.
+    pub fn fold(&mut self, partition: PartitionId, state: &mut Partition, record: &Record<'_>, now: Duration) {
+        self.begun.get_or_insert(now);
+        self.records += 1;
+        let event_type = match &record.input {
+            Input::Event(event) => event.body.event_type(),
+            Input::Control(crate::event::Control::Policy(_)) => Some(crate::event::EventType::Policy),
+            Input::Control(crate::event::Control::Erase(_)) => Some(crate::event::EventType::Erase),
+            Input::Malformed { .. } => None,
+        };
+        let building = self.partitions.entry(partition).or_default();
+        let mut sink = FlushSink {
+            topic: &self.topic,
+            partition,
+            rows: self.rows.partition(partition),
+            outbox: &mut building.outbox,
+            tallies: &mut self.tallies,
+        };
+        let outcome = state.apply(record, &mut sink);
+        self.tallies.records.add(event_type, outcome);
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// When its first record was folded.
+    pub fn begun(&self) -> Option<Duration> {
+        self.begun
+    }
+
+    /// Bytes of rows and records it holds.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.partitions.values().map(|building| building.outbox.bytes()).sum::<usize>()
+    }
+
+    /// Forgets what a partition would tell Kafka; its rows stay, as facts of the log they harm nobody.
+    pub fn forget(&mut self, partition: PartitionId) {
+        self.partitions.remove(&partition);
+    }
+
+    /// Ends it: every partition in it gives its counts and totals, and an empty builder is left behind.
+    ///
+    /// `owned`: every partition that is owned, with its state and the rebalance since which it is.
+    pub fn finish<'a>(
+        &mut self,
+        owned: impl Iterator<Item = (PartitionId, &'a mut Partition, u64)>,
+        now: Duration,
+    ) -> Flush {
+        let next = Self::new(self.topic.clone(), self.metrics.clone());
+        let mut ended = std::mem::replace(self, next);
+        let mut effects = Vec::with_capacity(ended.partitions.len());
+        let mut rebalances = Vec::with_capacity(ended.partitions.len());
+        for (partition, state, rebalance) in owned {
+            let Some(mut building) = ended.partitions.remove(&partition) else { continue };
+            let next_offset: Offset = state.next_offset();
+            let mut sink = FlushSink {
+                topic: &ended.topic,
+                partition,
+                rows: ended.rows.partition(partition),
+                outbox: &mut building.outbox,
+                tallies: &mut ended.tallies,
+            };
+            state.end_flush(next_offset, &mut sink);
+            building.outbox.finish();
+            effects.push(PartitionEffects {
+                partition,
+                next_offset,
+                watermark: state.watermark(),
+                outbox: building.outbox,
+            });
+            rebalances.push((partition, rebalance));
+        }
+        Flush {
+            rows: ended.rows,
+            effects,
+            rebalances,
+            records: ended.records,
+            begun: ended.begun.unwrap_or(now),
+            tallies: ended.tallies,
+        }
+    }
+}
+
+/// Hands every fact to where it belongs.
+struct FlushSink<'a> {
+    topic: &'a TopicIdentity,
+    partition: PartitionId,
+    rows: PartitionRows<'a>,
+    outbox: &'a mut Outbox,
+    tallies: &'a mut Tallies,
+}
+
+impl Sink for FlushSink<'_> {
+    fn message(&mut self, fact: &MessageFact<'_>) {
+        self.rows.message(fact);
+    }
+
+    fn receipt(&mut self, fact: &ReceiptFact<'_>) {
+        if fact.kind == ReceiptKind::Read {
+            let delay_millis = fact.at.since(fact.sent_at).max(0);
+            self.tallies.send_to_read_seconds.observe(delay_millis as f64 / 1000.0);
+        }
+        self.rows.receipt(fact);
+    }
+
+    fn recall(&mut self, fact: &RecallFact<'_>) {
+        self.rows.recall(fact);
+    }
+
+    fn roster(&mut self, fact: &RosterFact<'_>) {
+        self.rows.roster(fact);
+    }
+
+    fn mark(&mut self, fact: &MarkFact<'_>) {
+        self.rows.mark(fact);
+    }
+
+    fn parked(&mut self, fact: &ParkedFact<'_>) {
+        self.rows.parked(fact);
+    }
+
+    fn settlement(&mut self, fact: &SettlementFact<'_>) {
+        self.tallies.settled.add(fact.event.body.event_type(), fact.outcome);
+        self.rows.settlement(fact);
+    }
+
+    fn policy(&mut self, fact: &PolicyFact<'_>) {
+        self.rows.policy(fact);
+    }
+
+    fn rejection(&mut self, fact: &RejectionFact<'_>) {
+        self.outbox.rejection(&self.topic.topic, self.partition, fact);
+        self.rows.rejection(fact);
+    }
+
+    fn notification(&mut self, fact: &NotificationFact<'_>) {
+        self.outbox.notification(self.topic.epoch, self.partition, fact);
+    }
+
+    fn counts(&mut self, fact: &CountsFact<'_>) {
+        self.rows.counts(fact);
+    }
+
+    fn ledger(&mut self, fact: &LedgerFact<'_>) {
+        self.rows.ledger(fact);
+    }
+}

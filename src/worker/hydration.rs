@@ -1,0 +1,197 @@
+//! Taking partitions over: what the group has committed, the state as of it, and whether the two fit.
+
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::error::{Recovery, WorkerError};
+use super::metrics::WorkerMetrics;
+use super::ownership::Ownership;
+use crate::event::{Offset, PartitionId};
+use crate::fold::{FOLD_VERSION, Partition};
+use crate::log::{CommitMetadata, CommittedPosition, Group};
+use crate::store::{HydrationRequest, LedgerFrontier, Store, TopicIdentity};
+
+/// How often a hydration is tried before the pipeline starts anew.
+const ATTEMPTS: u32 = 5;
+
+/// Partitions to take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HydrationJob {
+    /// The rebalance that gave them.
+    pub rebalance: u64,
+    /// Which.
+    pub partitions: Vec<PartitionId>,
+}
+
+/// The answer to a job.
+#[derive(Debug)]
+pub struct HydrationAnswer {
+    /// Of the job.
+    pub rebalance: u64,
+    /// The states, each to be continued at its `next_offset`.
+    pub result: Result<Vec<ReadyPartition>, WorkerError>,
+}
+
+/// A partition that can be read on.
+#[derive(Debug)]
+pub struct ReadyPartition {
+    /// Which.
+    pub partition: PartitionId,
+    /// Its state as of `next_offset`.
+    pub state: Partition,
+    /// Where to read on.
+    pub next_offset: Offset,
+}
+
+/// Hydrates, off the polling thread: the group's liveness must not wait for ClickHouse.
+pub struct Hydrator<S, G, K> {
+    store: S,
+    group: G,
+    /// Name of the consumer group, for explanations.
+    group_name: String,
+    topic: TopicIdentity,
+    clock: K,
+    ownership: Ownership,
+    metrics: WorkerMetrics,
+}
+
+impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
+    /// For the events topic `topic` as the group `group_name` reads it.
+    pub fn new(
+        store: S,
+        group: G,
+        group_name: String,
+        topic: TopicIdentity,
+        clock: K,
+        ownership: Ownership,
+        metrics: WorkerMetrics,
+    ) -> Self {
+        Self { store, group, group_name, topic, clock, ownership, metrics }
+    }
+
+    /// Takes partitions over. Blocks; a failure that may pass is tried a few times.
+    pub fn hydrate(&mut self, job: &HydrationJob) -> HydrationAnswer {
+        let begun = self.clock.now();
+        let mut pause = Duration::from_millis(200);
+        let mut attempt = 1;
+        let result = loop {
+            match self.hydrate_once(&job.partitions) {
+                Err(error)
+                    if attempt < ATTEMPTS
+                        && error.recovery() == Recovery::Rebuild
+                        && !self.ownership.is_abandoned() =>
+                {
+                    tracing::warn!(%error, attempt, "reading partitions back again");
+                    self.metrics.retries.with_label_values(&["hydrate"]).inc();
+                    self.clock.sleep(pause);
+                    pause *= 2;
+                    attempt += 1;
+                }
+                result => break result,
+            }
+        };
+        let elapsed = self.clock.now().saturating_sub(begun);
+        self.metrics.hydration_seconds.observe(elapsed.as_secs_f64());
+        HydrationAnswer { rebalance: job.rebalance, result }
+    }
+
+    fn hydrate_once(&mut self, partitions: &[PartitionId]) -> Result<Vec<ReadyPartition>, WorkerError> {
+        let frontiers = self.store.frontiers(&self.topic)?;
+        let committed = self.group.committed(partitions)?;
+
+        let mut requests = Vec::with_capacity(partitions.len());
+        let mut first_commits = Vec::new();
+        for (partition, position) in partitions.iter().zip(&committed) {
+            let frontier = frontiers.iter().find(|frontier| frontier.partition == *partition);
+            let start = self.start(*partition, position.as_ref(), frontier)?;
+            requests.push(HydrationRequest { partition: *partition, committed: start });
+            if position.is_none() {
+                first_commits.push(*partition);
+            }
+        }
+
+        let hydrated = self.store.hydrate(&self.topic, &requests)?;
+        let mut ready = Vec::with_capacity(hydrated.len());
+        let mut rows = 0;
+        for ((request, position), hydrated) in requests.iter().zip(&committed).zip(hydrated) {
+            rows += hydrated.rows;
+            let metadata = position.as_ref().and_then(|position| position.metadata);
+            let found = hydrated.state.watermark();
+            if let Some(metadata) = metadata
+                && metadata.watermark != found.millis()
+            {
+                return Err(WorkerError::RowsMissing {
+                    partition: request.partition.get(),
+                    committed: request.committed.get(),
+                    expected: metadata.watermark,
+                    found: found.millis(),
+                });
+            }
+            ready.push(ReadyPartition {
+                partition: request.partition,
+                state: hydrated.state,
+                next_offset: request.committed,
+            });
+        }
+
+        // A partition's first commit comes before its first rows: from then on "rows, but no commit" means that the
+        // commit was lost, and not that a worker died between the rows and the commit of its first flush.
+        let positions: Vec<_> = ready
+            .iter()
+            .filter(|ready| first_commits.contains(&ready.partition))
+            .map(|ready| (ready.partition, ready.next_offset, CommitMetadata::of(ready.state.watermark())))
+            .collect();
+        if !positions.is_empty() {
+            self.group.commit(&positions)?;
+        }
+        self.metrics.hydration_rows.inc_by(rows);
+        tracing::info!(partitions = ready.len(), rows, "partitions taken over");
+        Ok(ready)
+    }
+
+    /// Where a partition is read from.
+    fn start(
+        &self,
+        partition: PartitionId,
+        position: Option<&CommittedPosition>,
+        frontier: Option<&LedgerFrontier>,
+    ) -> Result<Offset, WorkerError> {
+        let (low, high) = self.group.log_range(partition)?;
+        let Some(position) = position else {
+            return match frontier {
+                None => Ok(low),
+                Some(frontier) => Err(WorkerError::MissingCommit {
+                    group: self.group_name.clone(),
+                    topic: self.topic.topic.clone(),
+                    partition: partition.get(),
+                    frontier: frontier.next_offset.get(),
+                }),
+            };
+        };
+        match position.metadata {
+            Some(metadata) if metadata.fold_version != FOLD_VERSION => {
+                return Err(WorkerError::FoldVersion {
+                    partition: partition.get(),
+                    found: metadata.fold_version,
+                    known: FOLD_VERSION,
+                });
+            }
+            Some(_) => {}
+            None => tracing::warn!(
+                partition = partition.get(),
+                offset = position.next_offset.get(),
+                "the commit was not written by seenby (set by hand?); going on from it"
+            ),
+        }
+        if position.next_offset < low || position.next_offset > high {
+            return Err(WorkerError::CommitOutOfRange {
+                topic: self.topic.topic.clone(),
+                partition: partition.get(),
+                low: low.get(),
+                high: high.get(),
+                committed: position.next_offset.get(),
+            });
+        }
+        Ok(position.next_offset)
+    }
+}

@@ -1,0 +1,445 @@
+//! The intake: polls, decodes and folds, hands flushes over, and answers rebalances. One thread, or a simulation, calls
+//! [`Intake::step`] over and over; everything that may block for long happens elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bumpalo::Bump;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+
+use super::clock::Clock;
+use super::effects::FlushAnswer;
+use super::error::WorkerError;
+use super::flush::{Flush, FlushBuilder};
+use super::hydration::{HydrationAnswer, HydrationJob};
+use super::metrics::WorkerMetrics;
+use super::ownership::Ownership;
+use crate::event::{Offset, PartitionId, Record, RecordTime, decode_record};
+use crate::fold::Partition;
+use crate::log::{AssignmentChange, RebalanceNote, RecordBatch, Source};
+use crate::store::TopicIdentity;
+
+/// How long one poll waits for records; a stop is noticed after that.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// How often state is measured and lag is published.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What bounds a flush and the memory of a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeLimits {
+    /// The longest time between two flushes.
+    pub flush_interval: Duration,
+    /// The most records in one flush.
+    pub flush_records: u64,
+    /// The most bytes of rows and records in one flush.
+    pub flush_bytes: usize,
+    /// Bytes of state and unflushed rows at which the input pauses.
+    pub memory_bytes: usize,
+    /// How long a full flush waits for the one before it without polling. Pausing throws away what was fetched ahead, so
+    /// a short wait is cheaper; a rebalance waits as long. Zero in a simulation.
+    pub stall_wait: Duration,
+    /// How long partitions that are to be given up are waited for before their last flush is left to the next owner.
+    pub revoke_timeout: Duration,
+}
+
+/// The ends of the queues that an intake holds.
+pub struct IntakeQueues {
+    /// To the effects; a queue of one.
+    pub flushes: Sender<Flush>,
+    /// From the effects.
+    pub flush_answers: Receiver<FlushAnswer>,
+    /// To the hydration.
+    pub hydrations: Sender<HydrationJob>,
+    /// From the hydration.
+    pub hydration_answers: Receiver<HydrationAnswer>,
+}
+
+/// Reads the partitions of one pipeline.
+pub struct Intake<S, K> {
+    source: S,
+    clock: K,
+    limits: IntakeLimits,
+    queues: IntakeQueues,
+    ownership: Ownership,
+    topic: TopicIdentity,
+    metrics: WorkerMetrics,
+    thread: String,
+
+    batch: RecordBatch,
+    arena: Bump,
+    building: FlushBuilder,
+    owned: BTreeMap<PartitionId, OwnedPartition>,
+    /// Partitions given and not yet read back, by rebalance.
+    hydrating: BTreeMap<u64, Vec<PartitionId>>,
+    /// When the last flush of partitions to be given up is waited for no longer.
+    revoke_deadline: Option<Duration>,
+    flushes_in_flight: usize,
+    bytes_in_flight: usize,
+    state_bytes: usize,
+    measured_at: Duration,
+    warned_of_memory_at: Option<Duration>,
+    has_joined: bool,
+    is_paused: bool,
+    is_stopping: bool,
+}
+
+struct OwnedPartition {
+    state: Partition,
+    rebalance: u64,
+    /// Records below are known; one that comes again is a defect of the source and is not folded twice.
+    next_offset: Offset,
+    last_record_time: RecordTime,
+    /// To be given up: nothing is folded any more.
+    is_revoked: bool,
+}
+
+impl<S: Source, K: Clock> Intake<S, K> {
+    /// An intake without partitions; the group gives them.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a pipeline meet here, once")]
+    pub fn new(
+        source: S,
+        clock: K,
+        limits: IntakeLimits,
+        queues: IntakeQueues,
+        ownership: Ownership,
+        topic: TopicIdentity,
+        metrics: WorkerMetrics,
+        thread: String,
+    ) -> Self {
+        let building = FlushBuilder::new(topic.clone(), metrics.clone());
+        Self {
+            source,
+            clock,
+            limits,
+            queues,
+            ownership,
+            topic,
+            metrics,
+            thread,
+            batch: RecordBatch::default(),
+            arena: Bump::new(),
+            building,
+            owned: BTreeMap::new(),
+            hydrating: BTreeMap::new(),
+            revoke_deadline: None,
+            flushes_in_flight: 0,
+            bytes_in_flight: 0,
+            state_bytes: 0,
+            measured_at: Duration::ZERO,
+            warned_of_memory_at: None,
+            has_joined: false,
+            is_paused: false,
+            is_stopping: false,
+        }
+    }
+
+    /// One turn: answers, rebalances, a flush where one is due, and a batch of records. Blocks for [`POLL_WAIT`] where
+    /// there is nothing to do, a little longer where the effects are behind.
+    ///
+    /// # Errors
+    /// Whatever ends the pipeline: its own errors, and those that the effects and the hydration answered.
+    pub fn step(&mut self) -> Result<(), WorkerError> {
+        self.take_answers()?;
+        while let Some(note) = self.source.take_note() {
+            self.serve(note)?;
+        }
+        self.hand_over_flush();
+        self.give_up_revoked()?;
+        self.measure();
+        self.wait_for_effects()?;
+        self.pause_or_resume()?;
+        // The source is polled whatever happens: that keeps the membership.
+        self.source.poll(POLL_WAIT, &mut self.batch)?;
+        self.fold_batch();
+        Ok(())
+    }
+
+    /// No record is folded from here on; what was is still flushed.
+    pub fn begin_stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Whether everything folded is flushed and answered.
+    pub fn is_drained(&self) -> bool {
+        self.building.is_empty() && self.flushes_in_flight == 0
+    }
+
+    /// Whether the group gave it its partitions, be they none, and all of them are read.
+    pub fn is_assigned(&self) -> bool {
+        self.has_joined && self.hydrating.is_empty()
+    }
+
+    /// Ends it and gives the source back to be closed.
+    pub fn into_source(self) -> S {
+        self.source
+    }
+
+    fn take_answers(&mut self) -> Result<(), WorkerError> {
+        while let Ok(answer) = self.queues.flush_answers.try_recv() {
+            self.take_flush_answer(answer)?;
+        }
+        loop {
+            match self.queues.hydration_answers.try_recv() {
+                Ok(answer) => self.take_hydration_answer(answer)?,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn take_flush_answer(&mut self, answer: FlushAnswer) -> Result<(), WorkerError> {
+        self.flushes_in_flight = self.flushes_in_flight.saturating_sub(1);
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
+        answer.result
+    }
+
+    fn take_hydration_answer(&mut self, answer: HydrationAnswer) -> Result<(), WorkerError> {
+        let Some(awaited) = self.hydrating.remove(&answer.rebalance) else {
+            debug_assert!(false, "every job is awaited until it is answered");
+            return Ok(());
+        };
+        let mut starts = Vec::with_capacity(awaited.len());
+        for ready in answer.result? {
+            // Partitions lost meanwhile are no longer awaited: their states are thrown away.
+            if !awaited.contains(&ready.partition) {
+                continue;
+            }
+            starts.push((ready.partition, ready.next_offset));
+            self.ownership.take(ready.partition, answer.rebalance);
+            let owned = OwnedPartition {
+                state: ready.state,
+                rebalance: answer.rebalance,
+                next_offset: ready.next_offset,
+                last_record_time: RecordTime::from_millis(-1),
+                is_revoked: false,
+            };
+            self.owned.insert(ready.partition, owned);
+        }
+        self.source.assign(&starts)?;
+        if self.is_paused {
+            let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
+            self.source.pause(&partitions)?;
+        }
+        self.metrics.partitions.add(starts.len() as i64);
+        Ok(())
+    }
+
+    fn serve(&mut self, note: RebalanceNote) -> Result<(), WorkerError> {
+        let change = match note.change {
+            AssignmentChange::Assigned => "assigned",
+            AssignmentChange::Revoked => "revoked",
+            AssignmentChange::Lost => "lost",
+        };
+        self.metrics.rebalances.with_label_values(&[change]).inc();
+        let numbers: Vec<u32> = note.partitions.iter().map(|partition| partition.get()).collect();
+        tracing::info!(change, partitions = ?numbers, rebalance = note.number, "rebalance");
+        match note.change {
+            AssignmentChange::Assigned => self.begin_hydration(note),
+            AssignmentChange::Revoked => self.revoke(&note.partitions),
+            AssignmentChange::Lost => self.lose(&note.partitions),
+        }
+    }
+
+    fn begin_hydration(&mut self, note: RebalanceNote) -> Result<(), WorkerError> {
+        self.has_joined = true;
+        if note.partitions.is_empty() {
+            // Nothing new, but the group waits for the answer.
+            return Ok(self.source.assign(&[])?);
+        }
+        if let Some(added) = note.partitions.iter().find(|partition| partition.get() >= self.topic.partitions) {
+            return Err(WorkerError::PartitionAdded {
+                topic: self.topic.topic.clone(),
+                partition: added.get(),
+                partitions: self.topic.partitions,
+            });
+        }
+        self.hydrating.insert(note.number, note.partitions.clone());
+        let job = HydrationJob { rebalance: note.number, partitions: note.partitions };
+        // A closed queue means that the pipeline ends, which its supervisor sees.
+        let _ = self.queues.hydrations.send(job);
+        Ok(())
+    }
+
+    /// Stops the intake of partitions that go to somebody else; [`Intake::give_up_revoked`] lets them go after their
+    /// last flush.
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<(), WorkerError> {
+        self.forget_hydrating(partitions);
+        for partition in partitions {
+            if let Some(owned) = self.owned.get_mut(partition) {
+                owned.is_revoked = true;
+            }
+        }
+        self.revoke_deadline.get_or_insert(self.clock.now() + self.limits.revoke_timeout);
+        Ok(())
+    }
+
+    /// Drops partitions that may have another owner already: nothing more is written for them.
+    fn lose(&mut self, partitions: &[PartitionId]) -> Result<(), WorkerError> {
+        self.forget_hydrating(partitions);
+        let dropped = self.drop_states(|partition, _| partitions.contains(&partition));
+        Ok(self.source.unassign(&dropped)?)
+    }
+
+    fn forget_hydrating(&mut self, partitions: &[PartitionId]) {
+        for awaited in self.hydrating.values_mut() {
+            awaited.retain(|partition| !partitions.contains(partition));
+        }
+    }
+
+    /// Forgets the partitions that `is_over` picks; effects on their way are left out of commits from here on.
+    fn drop_states(&mut self, is_over: impl Fn(PartitionId, &OwnedPartition) -> bool) -> Vec<PartitionId> {
+        let over: Vec<PartitionId> =
+            self.owned.iter().filter(|(partition, owned)| is_over(**partition, owned)).map(|(it, _)| *it).collect();
+        for partition in &over {
+            self.ownership.release(*partition);
+            self.owned.remove(partition);
+            self.building.forget(*partition);
+            let label = partition.get().to_string();
+            // Gauges of partitions that somebody else reads would stand still for ever.
+            let _ = self.metrics.lag_records.remove_label_values(&[&label]);
+            let _ = self.metrics.lag_seconds.remove_label_values(&[&label]);
+        }
+        self.metrics.partitions.sub(over.len() as i64);
+        over
+    }
+
+    fn give_up_revoked(&mut self) -> Result<(), WorkerError> {
+        let Some(deadline) = self.revoke_deadline else { return Ok(()) };
+        let is_flushed = self.is_drained();
+        if !is_flushed && self.clock.now() < deadline {
+            return Ok(());
+        }
+        if !is_flushed {
+            tracing::warn!("the last flush of revoked partitions did not end in time: the next owner folds it again");
+        }
+        self.revoke_deadline = None;
+        let dropped = self.drop_states(|_, owned| owned.is_revoked);
+        Ok(self.source.unassign(&dropped)?)
+    }
+
+    fn is_flush_due(&self) -> bool {
+        let Some(begun) = self.building.begun() else { return false };
+        self.is_stopping
+            || self.revoke_deadline.is_some()
+            || self.is_flush_full()
+            || self.is_over_memory()
+            || self.clock.now().saturating_sub(begun) >= self.limits.flush_interval
+    }
+
+    fn is_flush_full(&self) -> bool {
+        self.building.records() >= self.limits.flush_records || self.building.bytes() >= self.limits.flush_bytes
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.state_bytes + self.bytes_in_flight + self.building.bytes()
+    }
+
+    fn is_over_memory(&self) -> bool {
+        // A paused input goes on a little below the limit, or it would flap.
+        let limit = if self.is_paused { self.limits.memory_bytes / 10 * 9 } else { self.limits.memory_bytes };
+        self.memory_bytes() > limit
+    }
+
+    fn hand_over_flush(&mut self) {
+        if !self.is_flush_due() || self.queues.flushes.is_full() {
+            return;
+        }
+        let owned = self.owned.iter_mut().map(|(partition, owned)| (*partition, &mut owned.state, owned.rebalance));
+        let flush = self.building.finish(owned, self.clock.now());
+        let bytes = flush.bytes();
+        // Only this thread sends, so the queue has room; a closed one means that the pipeline ends.
+        if self.queues.flushes.try_send(flush).is_ok() {
+            self.flushes_in_flight += 1;
+            self.bytes_in_flight += bytes;
+        }
+    }
+
+    fn measure(&mut self) {
+        let now = self.clock.now();
+        if now.saturating_sub(self.measured_at) < MEASURE_INTERVAL {
+            return;
+        }
+        self.measured_at = now;
+        self.state_bytes = self.owned.values().map(|owned| owned.state.state_bytes()).sum();
+        let state_bytes = i64::try_from(self.state_bytes).unwrap_or(i64::MAX);
+        self.metrics.state_bytes.with_label_values(&[&self.thread]).set(state_bytes);
+        let unix_millis = self.clock.unix_millis();
+        for (partition, owned) in &self.owned {
+            let Some(end) = self.source.end_offset(*partition) else { continue };
+            let lag = end.get().saturating_sub(owned.next_offset.get());
+            let is_behind = lag > 0 && owned.last_record_time.millis() >= 0;
+            let age = if is_behind { (unix_millis - owned.last_record_time.millis()).max(0) / 1000 } else { 0 };
+            let label = partition.get().to_string();
+            self.metrics.lag_records.with_label_values(&[&label]).set(i64::try_from(lag).unwrap_or(i64::MAX));
+            self.metrics.lag_seconds.with_label_values(&[&label]).set(age);
+        }
+        self.warn_of_memory(now);
+    }
+
+    /// State alone beyond the limit does not shrink by flushing: somebody must give it room.
+    fn warn_of_memory(&mut self, now: Duration) {
+        let is_due = self.warned_of_memory_at.is_none_or(|at| now.saturating_sub(at) >= Duration::from_secs(30));
+        if self.state_bytes > self.limits.memory_bytes && is_due {
+            self.warned_of_memory_at = Some(now);
+            tracing::error!(
+                state_bytes = self.state_bytes,
+                limit_bytes = self.limits.memory_bytes,
+                "the state does not fit its memory and the input stands still: raise worker.memory_limit_bytes or add \
+                 workers"
+            );
+        }
+    }
+
+    /// A full flush behind a busy one waits a little before the input is paused.
+    fn wait_for_effects(&mut self) -> Result<(), WorkerError> {
+        if self.is_paused || !self.is_flush_full() || !self.queues.flushes.is_full() {
+            return Ok(());
+        }
+        if let Ok(answer) = self.queues.flush_answers.recv_timeout(self.limits.stall_wait) {
+            self.take_flush_answer(answer)?;
+        }
+        self.hand_over_flush();
+        Ok(())
+    }
+
+    fn pause_or_resume(&mut self) -> Result<(), WorkerError> {
+        let is_held = self.is_flush_full() || self.is_over_memory() || self.is_stopping;
+        if is_held == self.is_paused {
+            return Ok(());
+        }
+        let partitions: Vec<PartitionId> = self.owned.keys().copied().collect();
+        if is_held {
+            self.source.pause(&partitions)?;
+        } else {
+            self.source.resume(&partitions)?;
+        }
+        self.is_paused = is_held;
+        self.metrics.intake_paused.with_label_values(&[&self.thread]).set(i64::from(is_held));
+        Ok(())
+    }
+
+    fn fold_batch(&mut self) {
+        if self.is_stopping {
+            return;
+        }
+        let now = self.clock.now();
+        for consumed in self.batch.iter() {
+            // Records of partitions that are not, or no longer, this pipeline's are somebody else's to fold.
+            let Some(owned) = self.owned.get_mut(&consumed.partition) else { continue };
+            if owned.is_revoked || consumed.offset < owned.next_offset {
+                continue;
+            }
+            let record = Record {
+                offset: consumed.offset,
+                time: consumed.time,
+                key: consumed.key,
+                value: consumed.value,
+                input: decode_record(consumed.value, consumed.control_header, &self.arena),
+            };
+            self.building.fold(consumed.partition, &mut owned.state, &record, now);
+            owned.next_offset = consumed.offset.next();
+            owned.last_record_time = consumed.time;
+        }
+        self.arena.reset();
+    }
+}

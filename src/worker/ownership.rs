@@ -1,0 +1,53 @@
+//! Which partitions are this pipeline's at this moment, and for how long the effects of a flush are worth a try.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::PartitionId;
+
+/// Shared between the intake, which takes and gives up partitions, and the effects, which commit for those only that are
+/// still owned. An ownership is told by the number of the rebalance that began it, so that a partition that went away
+/// and came back is not taken for the same.
+#[derive(Clone, Debug, Default)]
+pub struct Ownership {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    owned: Mutex<HashMap<PartitionId, u64>>,
+    abandoned: AtomicBool,
+}
+
+impl Ownership {
+    fn owned(&self) -> MutexGuard<'_, HashMap<PartitionId, u64>> {
+        self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the partition is owned, since that rebalance.
+    pub fn take(&self, partition: PartitionId, rebalance: u64) {
+        self.owned().insert(partition, rebalance);
+    }
+
+    /// From now on it is not.
+    pub fn release(&self, partition: PartitionId) {
+        self.owned().remove(&partition);
+    }
+
+    /// Whether it is owned since that rebalance.
+    pub fn holds(&self, partition: PartitionId, rebalance: u64) -> bool {
+        self.owned().get(&partition) == Some(&rebalance)
+    }
+
+    /// Gives everything up: the pipeline ends without waiting for its effects.
+    pub fn abandon(&self) {
+        self.shared.abandoned.store(true, Ordering::Release);
+        self.owned().clear();
+    }
+
+    /// Whether [`Ownership::abandon`] was called.
+    pub fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,47 @@
+//! A `seenby dev …` process that lives as long as the test run.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a part may take until it listens.
+const START: Duration = Duration::from_secs(60);
+
+/// A part that runs in the foreground of a process of its own. It watches its standard input, whose other end is held
+/// here: when the test process ends, by panic or signal too, the pipe closes, and the part removes its folder and stops.
+pub struct Part {
+    /// What it said when it began to listen, after the last space: its address.
+    pub address: String,
+    _process: Child,
+    _lifeline: ChildStdin,
+}
+
+impl Part {
+    /// Starts `seenby dev <name>` on a free port with a temporary folder, and waits until it listens.
+    pub fn start(name: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_seenby"))
+            .args(["dev", name, "--exit-with-stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lifeline = process.stdin.take().unwrap();
+        let output = process.stdout.take().unwrap();
+        let (line_sender, line) = mpsc::channel();
+        thread::spawn(move || {
+            let mut lines = BufReader::new(output).lines();
+            line_sender.send(lines.next()).unwrap();
+            // Read on, or a part that writes more would stand still.
+            lines.for_each(drop);
+        });
+        let line = line
+            .recv_timeout(START)
+            .unwrap_or_else(|_| panic!("seenby dev {name} did not listen within {START:?}"))
+            .unwrap_or_else(|| panic!("seenby dev {name} ended before it listened; its reason stands above"))
+            .unwrap();
+        let address = line.rsplit(' ').next().unwrap().to_owned();
+        Self { address, _process: process, _lifeline: lifeline }
+    }
+}
