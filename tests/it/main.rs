@@ -11,4 +11,9 @@
 
 mod dev_clickhouse;
 mod event_bad_records;
+mod store_faults;
+mod store_hydration;
+mod store_ledger;
+mod store_migrations;
+mod store_writing;
 mod support;

@@ -4,3 +4,5 @@ pub mod bad_records;
 pub mod clickhouse;
 pub mod events;
 mod process;
+pub mod store;
+pub mod traffic;

@@ -1,0 +1,173 @@
+//! A store in a database of its own, and folding into it.
+
+#![allow(dead_code)] // a vocabulary: not every word is in use at any time
+
+use ::clickhouse::Client;
+use ::clickhouse::sql::Identifier;
+use bumpalo::Bump;
+use seenby::config::ClickHouseConfig;
+use seenby::event::{Epoch, Offset, PartitionId};
+use seenby::fold::fact::{
+    CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
+    RejectionFact, RosterFact, SettlementFact, Sink,
+};
+use seenby::fold::{Outcome, Partition, PartitionIdentity};
+use seenby::store::{ClickHouseStore, PartitionRows, RowBatch, Store as _, TopicIdentity, connect, migrate};
+use tokio::runtime::Runtime;
+
+use super::clickhouse;
+use super::events::OwnedRecord;
+
+/// A migrated database of the shared engine.
+pub struct TestStore {
+    pub config: ClickHouseConfig,
+    pub runtime: Runtime,
+    pub store: ClickHouseStore,
+}
+
+/// A database that nobody has migrated; `test` is part of its name.
+pub fn empty_database(test: &str) -> ClickHouseConfig {
+    ClickHouseConfig {
+        url: clickhouse::url().to_owned(),
+        database: format!("{test}_{}", uuid::Uuid::new_v4().simple()),
+        compression: false,
+        ..ClickHouseConfig::default()
+    }
+}
+
+impl TestStore {
+    pub fn new(test: &str) -> Self {
+        let config = empty_database(test);
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(migrate(&config)).unwrap();
+        let store = ClickHouseStore::new(config.clone(), runtime.handle().clone());
+        Self { config, runtime, store }
+    }
+
+    pub fn client(&self) -> Client {
+        connect(&self.config)
+    }
+
+    /// One number that a query gives.
+    pub fn number(&self, sql: &str) -> u64 {
+        self.runtime.block_on(self.client().query(sql).fetch_one()).unwrap()
+    }
+
+    pub fn execute(&self, sql: &str) {
+        self.runtime.block_on(self.client().query(sql).execute()).unwrap();
+    }
+
+    /// Rows of a table as the engine has them, duplicates that are not merged yet among them.
+    pub fn rows(&self, table: &str) -> u64 {
+        let query = self.client().query("SELECT count() FROM ?").bind(Identifier(table));
+        self.runtime.block_on(query.fetch_one()).unwrap()
+    }
+}
+
+/// The topic of tests that need no other.
+pub fn topic(epoch: u16, partitions: u32) -> TopicIdentity {
+    TopicIdentity { topic: "seenby.events".to_owned(), epoch: Epoch::new(epoch), partitions }
+}
+
+/// Forwards facts of one partition to rows, without notifications: those are no rows.
+pub struct RowSink<'a>(pub PartitionRows<'a>);
+
+impl Sink for RowSink<'_> {
+    fn message(&mut self, fact: &MessageFact<'_>) {
+        self.0.message(fact);
+    }
+
+    fn receipt(&mut self, fact: &ReceiptFact<'_>) {
+        self.0.receipt(fact);
+    }
+
+    fn recall(&mut self, fact: &RecallFact<'_>) {
+        self.0.recall(fact);
+    }
+
+    fn roster(&mut self, fact: &RosterFact<'_>) {
+        self.0.roster(fact);
+    }
+
+    fn mark(&mut self, fact: &MarkFact<'_>) {
+        self.0.mark(fact);
+    }
+
+    fn parked(&mut self, fact: &ParkedFact<'_>) {
+        self.0.parked(fact);
+    }
+
+    fn settlement(&mut self, fact: &SettlementFact<'_>) {
+        self.0.settlement(fact);
+    }
+
+    fn policy(&mut self, fact: &PolicyFact<'_>) {
+        self.0.policy(fact);
+    }
+
+    fn rejection(&mut self, fact: &RejectionFact<'_>) {
+        self.0.rejection(fact);
+    }
+
+    fn notification(&mut self, _fact: &NotificationFact<'_>) {}
+
+    fn counts(&mut self, fact: &CountsFact<'_>) {
+        self.0.counts(fact);
+    }
+
+    fn ledger(&mut self, fact: &LedgerFact<'_>) {
+        self.0.ledger(fact);
+    }
+}
+
+/// One partition's log being folded, one record an offset and a second of record time a record.
+pub struct Log {
+    pub topic: TopicIdentity,
+    pub partition: Partition,
+    pub next_offset: u64,
+}
+
+/// Record time of offset 0, in ms: after every event of the tests.
+pub const RECORD_TIME: i64 = super::events::NOON + 400 * super::events::DAY;
+
+impl Log {
+    pub fn new(topic: &TopicIdentity, partition: u32) -> Self {
+        let identity = PartitionIdentity {
+            epoch: topic.epoch,
+            partition: PartitionId::new(partition),
+            partitions: topic.partitions,
+        };
+        Self { topic: topic.clone(), partition: Partition::new(identity), next_offset: 0 }
+    }
+
+    /// Goes on from a state read back.
+    pub fn resume(topic: &TopicIdentity, partition: Partition, committed: Offset) -> Self {
+        Self { topic: topic.clone(), partition, next_offset: committed.get() }
+    }
+
+    pub fn id(&self) -> PartitionId {
+        self.partition.identity().partition
+    }
+
+    /// Folds one flush into a batch.
+    pub fn fold(&mut self, records: &[OwnedRecord], batch: &mut RowBatch) -> Vec<Outcome> {
+        let arena = Bump::new();
+        let mut sink = RowSink(batch.partition(self.id()));
+        let mut outcomes = Vec::new();
+        for record in records {
+            let time = RECORD_TIME + i64::try_from(self.next_offset).unwrap() * 1_000;
+            outcomes.push(self.partition.apply(&record.at_offset(self.next_offset, time, &arena), &mut sink));
+            self.next_offset += 1;
+        }
+        self.partition.end_flush(Offset::new(self.next_offset), &mut sink);
+        outcomes
+    }
+
+    /// Folds one flush and writes it.
+    pub fn flush(&mut self, records: &[OwnedRecord], store: &mut ClickHouseStore) -> Vec<Outcome> {
+        let mut batch = RowBatch::new(self.topic.clone());
+        let outcomes = self.fold(records, &mut batch);
+        store.write(&batch).unwrap();
+        outcomes
+    }
+}
