@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use seenby::config::Config;
 use seenby::dev::clickhouse::ClickHouse;
 use seenby::dev::foreground::{self, Folder};
+use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::init_log;
 use seenby::{api, dev, store, worker};
 
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Produce lifelike traffic to the events topic, or write it to a file
+    Simulate(SimulateArgs),
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
     /// Run a real part that development and tests need, in the foreground
@@ -93,6 +96,9 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
             })?;
         }
         Command::Config => print(&config.to_documented_toml())?,
+        Command::Worker { leave } => seenby::worker::run(&config, leave)?,
+        Command::Simulate(arguments) => simulator::run(&arguments, &config)?,
+        Command::Config => io::stdout().write_all(config.to_documented_toml().as_bytes())?,
         Command::Dev { part } => run_dev(&part)?,
     }
     Ok(())

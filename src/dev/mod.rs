@@ -2,6 +2,7 @@
 
 pub mod clickhouse;
 pub mod foreground;
+pub mod simulator;
 
 use std::env;
 use std::path::PathBuf;
