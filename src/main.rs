@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use seenby::config::Config;
 use seenby::dev::clickhouse::ClickHouse;
 use seenby::dev::foreground::{self, Folder};
+use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::init_log;
 use seenby::{api, dev, store, worker};
@@ -55,6 +56,8 @@ enum Command {
 enum DevPart {
     /// The ClickHouse engine, behind ClickHouse's HTTP interface
     Clickhouse(PartArguments),
+    /// An Apache Kafka broker of one node
+    Kafka(PartArguments),
 }
 
 #[derive(Args)]
@@ -114,6 +117,17 @@ fn run_dev(part: &DevPart) -> Result<(), Box<dyn Error + Send + Sync>> {
             drop(clickhouse);
             drop(folder);
             dev::clickhouse::exit(0)
+        }
+        DevPart::Kafka(arguments) => {
+            let folder = Folder::new(arguments.dir.as_deref())?;
+            let kafka = Kafka::start(folder.path(), arguments.port)?;
+            writeln!(io::stdout(), "Kafka listens on {}", kafka.bootstrap())?;
+            foreground::wait_until_told(arguments.exit_with_stdin)?;
+            // What goes with its folder needs no orderly end.
+            if matches!(folder, Folder::Named(_)) {
+                kafka.stop()?;
+            }
+            Ok(())
         }
     }
 }

@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod dev_brokers;
 mod dev_clickhouse;
 mod event_bad_records;
 mod store_faults;

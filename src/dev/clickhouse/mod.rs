@@ -8,7 +8,6 @@ mod ffi;
 mod front;
 mod request;
 
-use std::env;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 
 use self::engine::Engine;
 pub use self::engine::{EngineError, Exception};
+use super::tools;
 
 /// The version of the engine that seenby is tested with, as its package names it.
 pub const ENGINE_VERSION: &str = "26.7.3-stable.1";
@@ -126,30 +126,7 @@ pub fn exit(code: i32) -> ! {
 }
 
 /// The engine's library: `SEENBY_CHDB`, or in `.tools` of the current folder, the program's folder, or one above either.
-///
-/// # Errors
-/// [`EngineError::NotFound`] with the places looked at.
-pub fn find_library() -> Result<PathBuf, EngineError> {
-    if let Some(named) = env::var_os("SEENBY_CHDB") {
-        let named = PathBuf::from(named);
-        return if named.is_file() {
-            Ok(named)
-        } else {
-            Err(EngineError::NotFound { searched: format!("SEENBY_CHDB={}", named.display()) })
-        };
-    }
-    let below = Path::new(".tools").join(format!("chdb-{ENGINE_VERSION}")).join("libchdb.so");
-    let starts = super::search_starts();
-    starts
-        .iter()
-        .flat_map(|start| start.ancestors())
-        .map(|folder| folder.join(&below))
-        .find(|file| file.is_file())
-        .ok_or_else(|| EngineError::NotFound {
-            searched: starts
-                .iter()
-                .map(|start| format!("{} or a folder above it", start.join(&below).display()))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+fn find_library() -> Result<PathBuf, EngineError> {
+    let below = Path::new(&format!("chdb-{ENGINE_VERSION}")).join("libchdb.so");
+    tools::find("SEENBY_CHDB", &below).map_err(|searched| EngineError::NotFound { searched: searched.0 })
 }

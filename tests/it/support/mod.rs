@@ -3,6 +3,7 @@
 pub mod bad_records;
 pub mod clickhouse;
 pub mod events;
+pub mod kafka;
 mod process;
 pub mod store;
 pub mod traffic;
