@@ -121,7 +121,7 @@ fn run_dev(part: &DevPart) -> Result<(), Box<dyn Error + Send + Sync>> {
         DevPart::Kafka(arguments) => {
             let folder = Folder::new(arguments.dir.as_deref())?;
             let kafka = Kafka::start(folder.path(), arguments.port)?;
-            writeln!(io::stdout(), "Kafka listens on {}", kafka.bootstrap())?;
+            print(&format!("Kafka listens on {}\n", kafka.bootstrap()))?;
             foreground::wait_until_told(arguments.exit_with_stdin)?;
             // What goes with its folder needs no orderly end.
             if matches!(folder, Folder::Named(_)) {
