@@ -12,6 +12,15 @@
 mod dev_brokers;
 mod dev_clickhouse;
 mod event_bad_records;
+mod fold_checks;
+mod fold_control;
+mod fold_leaving;
+mod fold_marks;
+mod fold_messages;
+mod fold_parking;
+mod fold_properties;
+mod fold_receipts;
+mod fold_rosters;
 mod store_faults;
 mod store_hydration;
 mod store_ledger;

@@ -161,6 +161,11 @@ impl EventBuilder {
         self.with("content", content)
     }
 
+    /// Whether an id has been given.
+    pub fn has_id(&self) -> bool {
+        self.fields.contains_key("id")
+    }
+
     /// The record's value.
     pub fn value(&self) -> Vec<u8> {
         let mut fields = self.fields.clone();

@@ -3,7 +3,9 @@
 pub mod bad_records;
 pub mod clickhouse;
 pub mod events;
+pub mod fold;
 pub mod kafka;
 mod process;
+pub mod random_log;
 pub mod store;
 pub mod traffic;
