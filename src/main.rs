@@ -99,9 +99,7 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
             })?;
         }
         Command::Config => print(&config.to_documented_toml())?,
-        Command::Worker { leave } => seenby::worker::run(&config, leave)?,
         Command::Simulate(arguments) => simulator::run(&arguments, &config)?,
-        Command::Config => io::stdout().write_all(config.to_documented_toml().as_bytes())?,
         Command::Dev { part } => run_dev(&part)?,
     }
     Ok(())

@@ -85,7 +85,7 @@ impl AckQuery {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
                 "limit" => {
-                    limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).unwrap_or(MAX_LIMIT)
+                    limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).unwrap_or(MAX_LIMIT);
                 }
                 "key" => key = (!["", "undefined", "null"].contains(&value.as_ref())).then(|| value.into_owned()),
                 _ => {}

@@ -74,11 +74,10 @@ impl RequestMetrics {
         let requests = Opts::new("seenby_api_requests_total", "Requests answered, by route and status.");
         let seconds = HistogramOpts::new("seenby_api_request_seconds", "Time to answer a request, by route.")
             .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
-        let metrics = Self {
+        Self {
             requests: register(telemetry, IntCounterVec::new(requests, &["route", "status"])),
             seconds: register(telemetry, HistogramVec::new(seconds, &["route"])),
-        };
-        metrics
+        }
     }
 }
 

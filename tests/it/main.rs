@@ -9,6 +9,10 @@
     unreachable_pub
 )]
 
+mod api_easemob;
+mod api_paging;
+mod api_readers;
+mod api_viewers;
 mod dev_brokers;
 mod dev_clickhouse;
 mod event_bad_records;

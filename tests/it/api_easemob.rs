@@ -1,0 +1,90 @@
+//! The vendor's path, as its SDKs call it and read it.
+
+use serde_json::{Value, json};
+
+use crate::support::api::{ACKS, SERVICE, TestApi, open_policy};
+use crate::support::events::{HOUR, MINUTE, NOON, group_message, group_read, group_recall, roster};
+
+fn read_by_three(api: &mut TestApi) {
+    api.flush(&[
+        open_policy(1, |_| {}),
+        roster(&[("alice", "owner"), ("bob", "member"), ("carol", "member"), ("dave", "member")])
+            .at(NOON - HOUR)
+            .record(),
+        group_message("m1").asking_receipts().record(),
+        group_read("m1").from("bob").after(MINUTE).with("id", "101").content("ok").record(),
+        group_read("m1").from("carol").after(2 * MINUTE).with("id", "102").record(),
+        group_read("m1").from("dave").after(3 * MINUTE).with("id", "103").record(),
+    ]);
+}
+
+#[test]
+fn a_list_has_the_vendors_shape() {
+    let mut api = TestApi::new("easemob_shape");
+    read_by_three(&mut api);
+    let mut answer = api.ok(&format!("{ACKS}?limit=500&key=undefined&_v=1631774325918"));
+    for timestamp in [answer["timestamp"].take(), answer["data"]["timestamp"].take()] {
+        assert!(timestamp.as_i64().unwrap() > NOON);
+    }
+    assert!(answer["duration"].take().is_u64());
+    let user = |name: &str, ack: &str, at: i64, content: &str| json!({"username": name, "meta_id": ack, "timestamp": at, "ack_content": content});
+    assert_eq!(
+        answer,
+        json!({
+            "action": "group_read_ack",
+            "data": {
+                "ackmid": "m1",
+                "userlist": [
+                    user("dave", "103", NOON + 3 * MINUTE, ""),
+                    user("carol", "102", NOON + 2 * MINUTE, ""),
+                    user("bob", "101", NOON + MINUTE, "ok"),
+                ],
+                "total": 3,
+                "next_key": "",
+                "is_last": true,
+                "timestamp": null,
+            },
+            "timestamp": null,
+            "duration": null,
+        })
+    );
+}
+
+#[test]
+fn native_clients_page_by_the_receipt_id_to_start_from() {
+    let mut api = TestApi::new("easemob_paging");
+    read_by_three(&mut api);
+    let page = |path: &str| {
+        let data = api.ok(path)["data"].take();
+        let names =
+            data["userlist"].as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), data["next_key"].as_str().unwrap().to_owned(), data["is_last"].as_bool().unwrap())
+    };
+    assert_eq!(page(&format!("{ACKS}?limit=2")), (vec!["dave".into(), "carol".into()], "101".into(), false));
+    assert_eq!(page(&format!("{ACKS}?limit=2&key=101")), (vec!["bob".into()], String::new(), true));
+    assert_eq!(page(&format!("{ACKS}?limit=2&key=102")), (vec!["carol".into(), "bob".into()], String::new(), true));
+    assert_eq!(page(&format!("{ACKS}?limit=2&key=999")), (vec![], String::new(), true));
+}
+
+#[test]
+fn a_setting_gives_plain_names() {
+    let mut api = TestApi::with_config("easemob_names", |config| config.api.easemob_string_lists = true);
+    read_by_three(&mut api);
+    assert_eq!(api.ok(ACKS)["data"]["userlist"], json!(["dave", "carol", "bob"]));
+}
+
+#[test]
+fn what_is_unknown_not_open_or_recalled_is_an_empty_list() {
+    let mut api = TestApi::new("easemob_empty");
+    read_by_three(&mut api);
+    api.flush(&[group_message("plain").record(), group_recall("m1").after(HOUR).record()]);
+    for message in ["m1", "plain", "920022907831190548"] {
+        let answer = api.get(&ACKS.replace("m1", message), SERVICE);
+        assert_eq!(answer.status, 200);
+        let data = &answer.body["data"];
+        assert_eq!(data["ackmid"], message);
+        assert_eq!((&data["userlist"], &data["total"]), (&json!([]), &json!(0)));
+        assert_eq!((&data["next_key"], &data["is_last"]), (&json!(""), &json!(true)));
+    }
+    assert_eq!(api.get(ACKS, SERVICE).body["error"], Value::Null);
+}
