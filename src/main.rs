@@ -12,7 +12,7 @@ use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::init_log;
-use seenby::{api, dev, store, worker};
+use seenby::{api, dev, policy, store, worker};
 
 /// Event-sourced message-receipt analytics: from receipt events in Kafka to reader lists in ClickHouse.
 #[derive(Parser)]
@@ -43,12 +43,35 @@ enum Command {
     },
     /// Produce lifelike traffic to the events topic, or write it to a file
     Simulate(SimulateArgs),
+    /// Write or show the limits of an app
+    Policy {
+        #[command(subcommand)]
+        action: PolicyAction,
+    },
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
     /// Run a real part that development and tests need, in the foreground
     Dev {
         #[command(subcommand)]
         part: DevPart,
+    },
+}
+
+#[derive(Subcommand)]
+enum PolicyAction {
+    /// Append a version to the log, from a JSON file of effective_from and the limits that differ from the defaults
+    Set {
+        /// The app: org#name
+        #[arg(long)]
+        app: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Show every version that workers have met
+    Get {
+        /// The app: org#name
+        #[arg(long)]
+        app: String,
     },
 }
 
@@ -97,6 +120,18 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
                 [] => "the schema is current\n".to_owned(),
                 names => format!("applied {}\n", names.join(", ")),
             })?;
+        }
+        Command::Policy { action: PolicyAction::Set { app, file } } => {
+            let written = policy::command::set(&config, &app, &file)?;
+            let (version, partitions) = (written.version, written.partitions);
+            print(&format!(
+                "version {} of {app}, in force from {}, written to {partitions} partitions\n",
+                version.version,
+                version.effective_from.millis(),
+            ))?;
+        }
+        Command::Policy { action: PolicyAction::Get { app } } => {
+            print(&event_loop()?.block_on(policy::command::get(&config, &app))?)?;
         }
         Command::Config => print(&config.to_documented_toml())?,
         Command::Simulate(arguments) => simulator::run(&arguments, &config)?,

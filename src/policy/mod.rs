@@ -1,5 +1,6 @@
 //! Per-app limits and their versions (DESIGN.md section 3).
 
+pub mod command;
 mod history;
 mod quota_day;
 

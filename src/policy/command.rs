@@ -1,0 +1,98 @@
+//! `seenby policy set` and `seenby policy get`: a version is appended to the log, and read back from the tables.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::{Policy, PolicyVersion};
+use crate::config::Config;
+use crate::event::{AppId, Control, EventTime, EventType, Malformed, decode_policy_file, encode_control};
+use crate::log::{SourceError, control};
+use crate::store::StoreError;
+use crate::store::query::Queries;
+
+/// Why a policy was not written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyCommandError {
+    /// The file cannot be read.
+    #[error("cannot read the policy file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file or the app breaks a rule; nothing was written.
+    #[error("the policy was not written: {0}")]
+    Malformed(#[from] Malformed),
+    /// Kafka did not take the record.
+    #[error("the policy may not have been written: {0}")]
+    Log(#[from] SourceError),
+    /// ClickHouse did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The versions cannot be shown.
+    #[error("the policies cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What `policy set` has written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenPolicy {
+    /// The version.
+    pub version: PolicyVersion,
+    /// The partitions of the events topic, each of which has a copy.
+    pub partitions: u32,
+}
+
+/// Appends a version to the log of every partition. Its number is this machine's clock in ms.
+///
+/// # Errors
+/// [`PolicyCommandError`].
+pub fn set(config: &Config, app: &str, file: &Path) -> Result<WrittenPolicy, PolicyCommandError> {
+    let limits =
+        std::fs::read(file).map_err(|source| PolicyCommandError::Unreadable { path: file.to_owned(), source })?;
+    let version = decode_policy_file(app, now().millis().unsigned_abs(), &limits)?;
+    let mut value = Vec::new();
+    encode_control(&Control::Policy(version.clone()), &mut value);
+    let partitions = control::write(&config.kafka, config.worker.delivery, EventType::Policy, &value)?;
+    Ok(WrittenPolicy { version, partitions })
+}
+
+/// A version as `policy get` shows it.
+#[derive(Serialize)]
+struct ShownVersion {
+    version: u64,
+    effective_from: i64,
+    in_force: bool,
+    partitions_met: u64,
+    policy: Policy,
+}
+
+/// Every version of an app that workers have met, as a JSON list in the order in which they come into force. Nothing in
+/// force means that the defaults are.
+///
+/// # Errors
+/// [`PolicyCommandError`].
+pub async fn get(config: &Config, app: &str) -> Result<String, PolicyCommandError> {
+    let present = now();
+    let versions = Queries::new(config).policy_versions(AppId::trusted(app)).await?;
+    let in_force = versions.iter().rposition(|stored| stored.version.effective_from <= present);
+    let shown = versions.into_iter().enumerate().map(|(index, stored)| ShownVersion {
+        version: stored.version.version,
+        effective_from: stored.version.effective_from.millis(),
+        in_force: Some(index) == in_force,
+        partitions_met: stored.partitions_met,
+        policy: stored.version.policy,
+    });
+    let mut text = serde_json::to_string_pretty(&shown.collect::<Vec<_>>())?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn now() -> EventTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventTime::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}
