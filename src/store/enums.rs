@@ -8,7 +8,8 @@ pub(super) trait Enum8: Copy + PartialEq + 'static {
     /// Every variant with its number.
     const NUMBERS: &'static [(Self, i8)];
 
-    /// The number in the column; 0, which no column has, for a variant without one: ClickHouse refuses such a row.
+    /// The number in the column; 0 for a variant that no column has (the fold makes no such row): reading it back is an
+    /// error, as RowBinary takes any number.
     fn number(self) -> u8 {
         let entry = Self::NUMBERS.iter().find(|(variant, _)| *variant == self);
         entry.map_or(0, |&(_, number)| number.unsigned_abs())

@@ -160,3 +160,46 @@ const TRANSIENT_CODES: [u32; 30] = [
     1000, // POCO_EXCEPTION
     1002, // UNKNOWN_EXCEPTION
 ];
+
+#[cfg(test)]
+mod tests {
+    use clickhouse::error::Error;
+
+    use super::{StoreError, exception_code};
+
+    fn is_retryable(answer: &str) -> bool {
+        StoreError::classify("writing", "messages", &Error::BadResponse(answer.to_owned())).is_retryable()
+    }
+
+    #[test]
+    fn a_code_of_clickhouse_decides() {
+        assert!(is_retryable("Code: 241. DB::Exception: Memory limit (total) exceeded"));
+        assert!(is_retryable("Code: 252. DB::Exception: Too many parts"));
+        assert!(!is_retryable("Code: 60. DB::Exception: Table seenby.messages does not exist"));
+        assert!(!is_retryable("Code: 516. DB::Exception: default: Authentication failed"));
+        assert!(!is_retryable("Code: 65000. DB::Exception: of a version to come"));
+    }
+
+    #[test]
+    fn an_answer_without_a_code_is_not_clickhouse_speaking() {
+        assert!(is_retryable("502 Bad Gateway"));
+        assert!(is_retryable("<html>upstream connect error</html>"));
+        assert!(!is_retryable("403 Forbidden"));
+        assert!(!is_retryable("404 Not Found"));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_tried_again() {
+        for error in [Error::TimedOut, Error::Network("reset".into()), Error::NotEnoughData] {
+            assert!(StoreError::classify("reading", "ledger", &error).is_retryable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_code_is_found_wherever_it_stands() {
+        assert_eq!(exception_code("Code: 60. DB::Exception: …"), Some(60));
+        assert_eq!(exception_code("Code: 60"), Some(60));
+        assert_eq!(exception_code("no code"), None);
+        assert_eq!(exception_code("Code: x"), None);
+    }
+}

@@ -47,7 +47,7 @@ struct FrontierRow {
 ///
 /// # Errors
 /// What ClickHouse said.
-pub async fn frontiers(
+pub(super) async fn frontiers(
     client: &Client,
     topic: &TopicIdentity,
     timeout: Duration,

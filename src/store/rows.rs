@@ -386,7 +386,7 @@ fn encode_waiting(row: &mut RowBinary, event: &Event<'_>, conversation: &str) {
     let (message, content) = match event.body {
         Body::Read { message, content } => (message.as_str(), content),
         Body::Delivered { message } | Body::Recall { message } => (message.as_str(), None),
-        // Nothing else names a message that it could wait for; its number is in no column, so the row is refused.
+        // Nothing else names a message that it could wait for.
         _ => ("", None),
     };
     row.string(event.app.as_str())

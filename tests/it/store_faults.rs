@@ -1,7 +1,7 @@
 //! What a writer meets: a fault that passes is told from one that needs a person, each in bounded time.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,35 @@ fn a_proxy_in_trouble_is_tried_again() {
     });
     let error = write_to(&format!("http://{address}"), 5_000).unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+}
+
+#[test]
+fn the_same_rows_arrive_once_the_server_is_back() {
+    let up = TestStore::new("back_again");
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = gone.local_addr().unwrap();
+    let config = ClickHouseConfig { url: format!("http://{address}"), timeout_ms: 500, ..up.config.clone() };
+    let mut store = ClickHouseStore::new(config, up.runtime.handle().clone());
+    let rows = one_message();
+    assert!(store.write(&rows).unwrap_err().is_retryable());
+    drop(gone);
+    // The server takes its old address again: a relay to the engine.
+    let relay = TcpListener::bind(address).unwrap();
+    let engine = up.config.url.trim_start_matches("http://").to_owned();
+    thread::spawn(move || {
+        for client in relay.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&engine).unwrap());
+            let (mut from_client, mut to_client) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from_client, &mut server));
+            thread::spawn(move || std::io::copy(&mut to_client, &mut client));
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = store.write(&rows) {
+        assert!(error.is_retryable() && Instant::now() < deadline, "{error}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(up.number("SELECT uniqExact(message) FROM messages"), 1);
 }
 
 fn write_to(url: &str, timeout_ms: u64) -> Result<(), StoreError> {

@@ -212,6 +212,20 @@ fn a_new_epoch_takes_over_messages_policies_waits_and_the_watermark() {
 }
 
 #[test]
+fn the_longest_wait_and_the_first_instant_are_read_back() {
+    let mut store = TestStore::new("extremes");
+    let topic = topic(1, 1);
+    let mut log = Log::new(&topic, 0);
+    let patient = policy(1, |policy| policy.parking_hours = u32::MAX);
+    let early = single_read("m1").at(0).record();
+    let outcomes = log.flush(&[patient, early, single_message("m2").at(0).record()], &mut store.store);
+    assert_eq!(outcomes, [Outcome::Applied, Outcome::Parked, Outcome::Stored]);
+    let [hydrated] = hydrate(&mut store, &topic, &[(0, log.next_offset)]).try_into().unwrap();
+    assert_eq!(hydrated.state.digest(), log.partition.digest());
+    assert_eq!(hydrated.state.parked(), 1);
+}
+
+#[test]
 fn another_partition_count_stops_the_worker() {
     let mut store = TestStore::new("partition_count");
     Log::new(&topic(1, 4), 0).flush(&[], &mut store.store);
