@@ -25,6 +25,9 @@ pub(crate) struct CellKey {
     pub(crate) outcome: Option<Outcome>,
 }
 
+/// A cell with its total and, of delays, the non-empty buckets.
+pub(crate) type CellTotal<'a> = (CellKey, u64, &'a [(u16, u64)]);
+
 #[derive(Clone, Debug)]
 struct Cell {
     key: CellKey,
@@ -128,7 +131,7 @@ impl Ledger {
     }
 
     /// Start of the current hour, and its cells with their totals and buckets.
-    pub(crate) fn current(&self) -> (i64, impl Iterator<Item = (CellKey, u64, &[(u16, u64)])>) {
+    pub(crate) fn current(&self) -> (i64, impl Iterator<Item = CellTotal<'_>>) {
         (self.hour, self.cells.iter().map(|cell| (cell.key, cell.total, cell.buckets.as_slice())))
     }
 

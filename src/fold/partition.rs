@@ -247,7 +247,7 @@ impl Partition {
 
     fn give_back_memory(&mut self) {
         while let Some(left) = self.messages.take_leaving(self.watermark) {
-            for (slot, message) in left {
+            for message in left {
                 let conversation = self.conversations.get_mut(message.conversation);
                 conversation.messages -= 1;
                 match &mut conversation.kind {
@@ -262,10 +262,10 @@ impl Partition {
                     ConversationKind::Single(single) => {
                         if let Sender::Side(sender) = message.sender {
                             let messages = &self.messages;
-                            single.drop_unread_while(sender.other(), |sent_at, noted| {
-                                noted == slot
-                                    || messages.find_slot(noted).is_none_or(|message| message.sent_at != sent_at)
-                            });
+                            let is_over = |sent_at: EventTime, noted: Slot<Message>| {
+                                messages.find_slot(noted).is_none_or(|message| message.sent_at != sent_at)
+                            };
+                            single.drop_unread_while(sender.other(), is_over);
                         }
                     }
                 }

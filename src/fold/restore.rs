@@ -37,14 +37,17 @@ pub struct Restore {
     /// Receipts and recalls whose message has not come yet.
     early: Map<MessageName, Vec<EarlyFact>>,
     marks: Map<Box<str>, Vec<Mark>>,
-    /// Place in the log and `at` of each reader's marks in a single chat, in log order.
-    single_marks: Map<(Slot<Conversation>, Side), Vec<(u64, EventTime)>>,
+    /// Each reader's marks in a single chat, in log order.
+    single_marks: Map<(Slot<Conversation>, Side), Vec<PlacedMark>>,
     roster_heads: Map<Slot<Conversation>, Order>,
     user_rows: Map<(Slot<Conversation>, Slot<User>), Order>,
 }
 
 /// A message by conversation key, id and `at`.
 type MessageName = (Box<str>, Box<str>, EventTime);
+
+/// Place in the log and `at` of a mark in a single chat.
+type PlacedMark = (u64, EventTime);
 
 #[derive(Debug)]
 enum EarlyFact {
@@ -362,7 +365,7 @@ impl Restore {
 
 /// Whether one of a reader's marks, which ascend in log order, has read a message that he has not read himself. A read
 /// receipt of his own would have been a duplicate after the mark, and a mark passes over what was read before it.
-fn is_read_by_mark(message: &Message, order: u64, recalled_at: Option<u64>, marks: &[(u64, EventTime)]) -> bool {
+fn is_read_by_mark(message: &Message, order: u64, recalled_at: Option<u64>, marks: &[PlacedMark]) -> bool {
     let covers = |mark: EventTime| mark >= message.sent_at && message.is_valid_at(mark);
     let (before, after) = marks.split_at(marks.partition_point(|(mark_order, _)| *mark_order < order));
     // When it came, it met the largest mark so far, before a recall that had been waiting for it.

@@ -15,9 +15,9 @@ const SINGLE_LIFE: i64 = 7 * DAY + 72 * HOUR;
 fn a_message_leaves_when_the_watermark_is_past_validity_and_lateness() {
     let arena = Bump::new();
     let mut fold = Fold::new(&arena);
-    fold.take_all(&[&single_message("m"), &single_message("at the edge").id("m1").after(SINGLE_LIFE)]);
+    fold.take_all(&[&single_message("m"), &single_message("m1").after(SINGLE_LIFE)]);
     assert_eq!(fold.take(&single_read("m").after(SINGLE_LIFE)), Expired, "still there");
-    fold.take(&single_message("past").id("m2").after(SINGLE_LIFE + 1));
+    fold.take(&single_message("m2").after(SINGLE_LIFE + 1));
     assert_eq!(fold.take(&single_read("m").after(SINGLE_LIFE)), Parked, "as if it had never been");
 }
 
@@ -90,7 +90,7 @@ fn memory_is_given_back_when_everything_has_left() {
         .map(|round| {
             fill(&mut fold, round, NOON + round * 150 * DAY);
             let full = fold.partition.state_bytes();
-            fold.take(&single_message("past-it-all").id("m").at(NOON + (round + 1) * 150 * DAY - DAY));
+            fold.take(&single_message("m").at(NOON + (round + 1) * 150 * DAY - DAY));
             for _ in 0..1_000 {
                 fold.flush();
             }

@@ -43,10 +43,10 @@ fn the_first_message_of_an_id_wins_within_its_conversation() {
 fn a_message_is_too_late_when_the_watermark_is_past_its_lateness_and_changes_nothing() {
     let arena = Bump::new();
     let mut fold = Fold::new(&arena);
-    let now = group_message("now").at(NOON);
-    let in_time = group_message("in time").id("m1").at(NOON - 72 * HOUR);
+    let now = group_message("m0").at(NOON);
+    let in_time = group_message("m1").at(NOON - 72 * HOUR);
     let late = group_message("m2").at(NOON - 72 * HOUR - 1);
-    assert_eq!(fold.take_all(&[&now.id("m0"), &in_time, &late]), [Stored, Stored, TooLate]);
+    assert_eq!(fold.take_all(&[&now, &in_time, &late]), [Stored, Stored, TooLate]);
     let facts = fold.facts_of(&late);
     assert!(matches!(facts[..], [Fact::Rejection(_)]), "{facts:?}");
 }

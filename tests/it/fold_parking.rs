@@ -106,9 +106,9 @@ fn a_wait_ends_when_the_watermark_passes_the_parking_time_and_not_before() {
     let arena = Bump::new();
     let mut fold = Fold::new(&arena);
     fold.take(&single_read("m"));
-    fold.take(&single_message("last instant").id("m1").after(24 * HOUR));
+    fold.take(&single_message("m1").after(24 * HOUR));
     assert_eq!(fold.settled(), []);
-    let facts = fold.facts_of(&single_message("past").id("m2").after(24 * HOUR + 1));
+    let facts = fold.facts_of(&single_message("m2").after(24 * HOUR + 1));
     let ended = settlements(&facts);
     assert_eq!(ended.len(), 1);
     assert_eq!((ended[0].outcome, ended[0].event.id.as_str()), (NotFound, "read-m-bob-1772366400000"));
@@ -121,7 +121,7 @@ fn waits_that_end_at_the_same_event_end_by_deadline_then_by_own_offset() {
     let arena = Bump::new();
     let mut fold = Fold::new(&arena);
     fold.take_all(&[&single_read("m").after(2), &single_read("m").after(1), &group_read("m").after(1)]);
-    fold.take(&single_message("later").id("m9").after(2 * DAY));
+    fold.take(&single_message("m9").after(2 * DAY));
     assert_eq!(fold.settled(), [(1, NotFound), (2, NotFound), (0, NotFound)]);
 }
 

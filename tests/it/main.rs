@@ -25,6 +25,7 @@ mod fold_messages;
 mod fold_parking;
 mod fold_properties;
 mod fold_receipts;
+mod fold_restoring;
 mod fold_rosters;
 mod store_faults;
 mod store_hydration;

@@ -195,8 +195,8 @@ impl Messages {
         result
     }
 
-    /// Takes out a message that has left the state, if there is a whole bucket of such; `None` when there is none.
-    pub(crate) fn take_leaving(&mut self, watermark: EventTime) -> Option<Vec<(Slot<Message>, Message)>> {
+    /// Takes out the messages of the first bucket of which all have left the state; `None` when there is none.
+    pub(crate) fn take_leaving(&mut self, watermark: EventTime) -> Option<Vec<Message>> {
         let bucket = self.leaving.first_entry()?;
         // The last instant of the bucket has passed, so every message in it has left.
         if watermark.millis() < (*bucket.key() + 1).saturating_mul(LEAVING_BUCKET_MILLIS) {
@@ -204,7 +204,7 @@ impl Messages {
         }
         let slots = bucket.remove();
         self.heap_bytes -= slots.capacity() * size_of::<Slot<Message>>();
-        Some(slots.into_iter().filter_map(|slot| Some((slot, self.remove(slot)?))).collect())
+        Some(slots.into_iter().filter_map(|slot| self.remove(slot)).collect())
     }
 
     /// Bytes held.
@@ -278,7 +278,7 @@ mod tests {
         assert_ne!(first, second);
         let now = EventTime::from_millis(200 * HOUR);
         let left = messages.take_leaving(now).expect("the first life is over");
-        assert_eq!(left.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [first]);
+        assert_eq!(left.iter().map(|message| message.sent_at.millis()).collect::<Vec<_>>(), [0]);
         assert!(messages.take_leaving(now).is_none());
         assert_eq!(find(&messages, "m", 200 * HOUR), Some(second));
     }

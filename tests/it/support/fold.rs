@@ -372,9 +372,13 @@ pub fn restored<'a>(facts: &[Fact<'a>], committed: Offset, shuffle: impl FnOnce(
     });
     shuffle(&mut facts);
 
+    restored_from(&facts, Restore::new(ONLY_PARTITION, committed, watermark))
+}
+
+/// The state after all facts of [`ONLY_PARTITION`] went into `restore`.
+pub fn restored_from(facts: &[Fact<'_>], mut restore: Restore) -> Partition {
     let epoch = ONLY_PARTITION.epoch;
-    let mut restore = Restore::new(ONLY_PARTITION, committed, watermark);
-    for fact in &facts {
+    for fact in facts {
         match fact {
             Fact::Message(fact) => restore.message(epoch, fact),
             Fact::Receipt(fact) => restore.receipt(epoch, fact),
