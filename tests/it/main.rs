@@ -11,6 +11,7 @@
 
 mod api_easemob;
 mod api_paging;
+mod api_preflight;
 mod api_readers;
 mod api_viewers;
 mod dev_brokers;
@@ -27,6 +28,7 @@ mod fold_properties;
 mod fold_receipts;
 mod fold_restoring;
 mod fold_rosters;
+mod sdk;
 mod store_faults;
 mod store_hydration;
 mod store_ledger;

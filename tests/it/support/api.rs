@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, header};
@@ -11,6 +13,7 @@ use seenby::fold::Outcome;
 use seenby::observe::Telemetry;
 use seenby::policy::{Policy, Senders, Viewers};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use super::events::{APP, OwnedRecord, policy};
@@ -74,6 +77,17 @@ impl TestApi {
         let answer = self.get(path, SERVICE);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.body
+    }
+
+    /// Serves the same on a socket for as long as this lives, with readiness, and gives its address.
+    pub fn listen(&self) -> SocketAddr {
+        let listener = self.store.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = self.config.clone();
+        self.store.runtime.spawn(async move {
+            api::serve(&config, Telemetry::default(), listener, std::future::pending()).await;
+        });
+        address
     }
 
     pub fn send(&self, request: Request<Body>) -> Answer {
