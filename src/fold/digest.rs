@@ -5,10 +5,12 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use foldhash::quality::FixedState;
 
 use super::Partition;
+use super::state::NEVER;
 use super::state::apps::App;
 use super::state::conversation::{Conversation, ConversationKind, GroupChat, Sender};
 use super::state::message::Message;
 use super::state::single::{Side, SingleChat};
+use crate::event::{AppId, UserId};
 use crate::policy::Policy;
 
 /// Two independent sums over the parts of a state, so that their order does not matter.
@@ -54,7 +56,7 @@ impl Partition {
         let app = &self.apps.get(conversation.app).name;
         for parked in conversation.waiting.iter() {
             // Events hold types of others' making without a hash; their debug form says all of them.
-            let event = format!("{:?}", parked.event(crate::event::AppId::trusted(app), conversation.chat()));
+            let event = format!("{:?}", parked.event(AppId::trusted(app), conversation.chat()));
             digest.add("parked", (key, parked.order, parked.deadline, event));
         }
         match &conversation.kind {
@@ -84,7 +86,7 @@ impl Partition {
             digest.add("members", (key, group.members.count()));
         }
         for (_, user) in group.members.iter() {
-            let change = user.change_after(roster_at.unwrap_or(super::state::NEVER));
+            let change = user.change_after(roster_at.unwrap_or(NEVER));
             if user.role().is_some() || change.is_some() {
                 digest.add("user", (key, user.id(), user.role(), user.joined_at(), change));
             }
@@ -99,8 +101,8 @@ impl Partition {
         let key = conversation.key();
         let sender = match (message.sender, conversation.group()) {
             (Sender::Member(user), Some(group)) => group.members.get(user).id(),
-            (Sender::Side(Side::First), _) => crate::event::UserId::trusted("first"),
-            _ => crate::event::UserId::trusted("second"),
+            (Sender::Side(Side::First), _) => UserId::trusted("first"),
+            _ => UserId::trusted("second"),
         };
         let limits = (message.sent_at, message.validity_millis, message.reader_cap, message.status);
         let receipts = (message.is_recalled, message.peer, message.readers.len());

@@ -51,11 +51,11 @@ impl Partition {
         let event = turn.event;
         let conversation = self.messages.get(slot).conversation;
         let message = self.messages.get(slot);
-        let counted = match self.conversations.get_mut(conversation).group_mut() {
+        let refusal = match self.conversations.get_mut(conversation).group_mut() {
             None => refuse_in_single(message, kind, event.from, event.to, event.at),
             Some(group) => refuse_in_group(message, group, event.from, event.at),
         };
-        if let Some(refusal) = counted {
+        if let Some(refusal) = refusal {
             return refusal;
         }
 

@@ -1,7 +1,7 @@
 //! Waiting for a message: parking, settling when it comes, and the end of a wait that was in vain.
 
 use super::Turn;
-use crate::event::{AppId, Event, MessageId};
+use crate::event::{AppId, Event, MessageId, Offset};
 use crate::fold::fact::{ParkedFact, Position, RejectionFact, SettlementFact, Sink};
 use crate::fold::state::conversation::Conversation;
 use crate::fold::state::message::Message;
@@ -77,7 +77,7 @@ impl Partition {
 
 /// The position of a record that waited, as of the record that ended its wait.
 fn position_of(parked: &Parked, ended_by: Position) -> Position {
-    Position { own_offset: crate::event::Offset::new(parked.order & OFFSET_MASK), ..ended_by }
+    Position { own_offset: Offset::new(parked.order & OFFSET_MASK), ..ended_by }
 }
 
 fn give_out_settlement(turn: &Turn<'_, '_>, outcome: Outcome, sink: &mut impl Sink) {

@@ -109,9 +109,9 @@ fn any_record(step: Step, number: usize, now: i64) -> OwnedRecord {
             .to(group(step))
             .with("user", USERS[usize::from(step.peer)])
             .with("change", CHANGES[usize::from(step.twist % 5)]),
-        15 if step.twist % 3 == 0 => in_group("group_destroyed", user(step)).to(group(step)),
+        15 if step.twist.is_multiple_of(3) => in_group("group_destroyed", user(step)).to(group(step)),
         16..21 => about_message("recall", step),
-        21..30 if step.twist % 3 > 0 => in_single("conversation_read", user(step), peer(step)),
+        21..30 if !step.twist.is_multiple_of(3) => in_single("conversation_read", user(step), peer(step)),
         21..30 => in_group("conversation_read", user(step)).to(group(step)),
         _ => message_or_receipt(step, number),
     };
@@ -122,10 +122,10 @@ fn any_record(step: Step, number: usize, now: i64) -> OwnedRecord {
 fn message_or_receipt(step: Step, number: usize) -> EventBuilder {
     let id = MESSAGES[usize::from(step.message)];
     match step.kind {
-        ..58 if step.twist % 2 == 0 => in_single("message", user(step), peer(step)).id(id),
+        ..58 if step.twist.is_multiple_of(2) => in_single("message", user(step), peer(step)).id(id),
         ..58 => {
             let message = in_group("message", user(step)).to(group(step)).id(id);
-            let message = if step.twist % 5 > 0 { message.asking_receipts() } else { message };
+            let message = if !step.twist.is_multiple_of(5) { message.asking_receipts() } else { message };
             if step.twist % 7 == 1 { message.role("admin") } else { message }
         }
         58..66 => in_single("delivered", user(step), peer(step)).with("message", id).id(&format!("r{number}")),
@@ -134,7 +134,7 @@ fn message_or_receipt(step: Step, number: usize) -> EventBuilder {
 }
 
 fn about_message(event_type: &str, step: Step) -> EventBuilder {
-    let event = if step.twist % 2 == 0 {
+    let event = if step.twist.is_multiple_of(2) {
         in_single(event_type, user(step), peer(step))
     } else {
         in_group(event_type, user(step)).to(group(step))
@@ -145,9 +145,10 @@ fn about_message(event_type: &str, step: Step) -> EventBuilder {
 fn any_policy(step: Step, now: i64) -> OwnedRecord {
     let effective_from = [0, now - DAY, now, now + DAY][usize::from(step.peer)];
     policy_from(u64::from(step.twist % 8) + 1, effective_from, |policy| {
-        policy.group.open = step.twist % 6 > 0;
-        policy.group.senders = if step.message % 2 == 0 { Senders::Admins } else { Senders::Members };
-        policy.group.unknown_sender = if step.user % 2 == 0 { UnknownSender::Allow } else { UnknownSender::Member };
+        policy.group.open = !step.twist.is_multiple_of(6);
+        policy.group.senders = if step.message.is_multiple_of(2) { Senders::Admins } else { Senders::Members };
+        policy.group.unknown_sender =
+            if step.user.is_multiple_of(2) { UnknownSender::Allow } else { UnknownSender::Member };
         policy.group.validity_days = [1, 3, 3, 90][usize::from(step.user)];
         policy.group.readers_per_message = u32::from(step.lag % 3) + 1;
         policy.group.messages_per_day = u32::from(step.lag % 4);
@@ -155,7 +156,7 @@ fn any_policy(step: Step, now: i64) -> OwnedRecord {
             [chrono_tz::UTC, chrono_tz::Asia::Shanghai, chrono_tz::America::Los_Angeles][usize::from(step.lag % 3)];
         policy.single.validity_days = [1, 7, 2, 1][usize::from(step.message)];
         policy.parking_hours = [0, 1, 24, 200][usize::from(step.user)];
-        policy.notify = step.twist % 5 > 0;
+        policy.notify = !step.twist.is_multiple_of(5);
     })
 }
 
