@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use seenby::config::Config;
 use seenby::dev::clickhouse::ClickHouse;
+use seenby::dev::demo::{self, DemoArgs};
 use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
+    /// Run everything in one process: broker, ClickHouse engine, worker, API and simulator
+    Demo(DemoArgs),
     /// Run a real part that development and tests need, in the foreground
     Dev {
         #[command(subcommand)]
@@ -100,15 +103,22 @@ fn main() -> ExitCode {
     match run(CommandLine::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to tell it to where standard error is closed.
-            let _ = writeln!(io::stderr(), "seenby: {error}");
+            complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
 }
 
+fn complain(error: &dyn Error) {
+    // Nothing is left to tell it to where standard error is closed.
+    let _ = writeln!(io::stderr(), "seenby: {error}");
+}
+
 fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let config = Config::load(command_line.config.as_deref())?;
+    let mut config = Config::load(command_line.config.as_deref())?;
+    if matches!(command_line.command, Command::Demo(_)) {
+        demo::quieten(&mut config.log);
+    }
     init_log(&config.log)?;
     match command_line.command {
         Command::Worker { leave } => worker::run(&config, leave)?,
@@ -135,6 +145,16 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
         }
         Command::Config => print(&config.to_documented_toml())?,
         Command::Simulate(arguments) => simulator::run(&arguments, &config)?,
+        Command::Demo(arguments) => {
+            let code = match demo::run(&arguments, &config) {
+                Ok(adds_up) => i32::from(!adds_up),
+                Err(error) => {
+                    complain(&error);
+                    1
+                }
+            };
+            dev::clickhouse::exit(code)
+        }
         Command::Dev { part } => run_dev(&part)?,
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,31 +44,37 @@ impl Folder {
     }
 }
 
-/// Waits for SIGINT or SIGTERM, or with `exit_with_stdin` for the end of standard input. The latter ties a process to
-/// the one that started it: a parent that is gone, killed or not, has closed the pipe.
+/// Watches for SIGINT and SIGTERM, and with `or_stdin_ends` for the end of standard input; each is a message. The end of
+/// standard input ties a process to the one that started it: a parent that is gone, killed or not, has closed the pipe.
 ///
 /// # Errors
 /// Where the signals cannot be watched.
-pub fn wait_until_told(exit_with_stdin: bool) -> io::Result<()> {
-    let (told, until_told) = mpsc::channel();
+pub fn watch(or_stdin_ends: bool) -> io::Result<Receiver<()>> {
+    let (teller, told) = mpsc::channel();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let by_signal = told.clone();
+    let by_stdin = teller.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            // Told already, where nobody receives.
-            let _ = by_signal.send(());
+        for _ in signals.forever() {
+            // Who watches may have seen enough.
+            let _ = teller.send(());
         }
     })?;
-    if exit_with_stdin {
-        let by_stdin = told.clone();
+    if or_stdin_ends {
         thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             // Whatever is written there means nothing; an error means the pipe is gone as well.
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
             let _ = by_stdin.send(());
         })?;
     }
-    // `told` lives, so this ends with a message only.
-    let _ = until_told.recv();
-    drop(told);
+    Ok(told)
+}
+
+/// Waits for what [`watch`] watches.
+///
+/// # Errors
+/// As there.
+pub fn wait_until_told(or_stdin_ends: bool) -> io::Result<()> {
+    // The watching thread holds the other end for the life of the process, so this ends with a message only.
+    let _ = watch(or_stdin_ends)?.recv();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod clickhouse;
+pub mod demo;
 pub mod foreground;
 pub mod kafka;
 pub mod simulator;
