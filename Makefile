@@ -1,0 +1,33 @@
+# What a developer runs. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: ## Check what is needed for everything, and fetch engine, Kafka and test packages into .tools
+	tools/setup.sh test
+
+.PHONY: demo
+demo: ## Run everything in one process; ARGS="--events 200000 --exit" proves that it adds up
+	tools/setup.sh demo
+	cargo build --release --locked --bin seenby
+	target/release/seenby demo $(ARGS)
+
+.PHONY: test
+test: setup lint ## Formatting, lints, documentation, then all tests on the real parts
+	cargo test --locked
+
+.PHONY: lint
+lint: ## Formatting, lints and documentation alone
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+.PHONY: bench
+bench: ## Decoding and folding on simulated traffic, in events/s on one core
+	cargo bench --locked --benches
