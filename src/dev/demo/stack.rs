@@ -48,7 +48,6 @@ pub(super) struct Stack {
     pub(super) client: Client,
     /// For everything that waits for ClickHouse or HTTP.
     pub(super) runtime: Runtime,
-    token: String,
     api_address: SocketAddr,
     telemetry: Telemetry,
     worker: Worker,
@@ -82,8 +81,7 @@ impl Stack {
             (topics.notifications.as_str(), EFFECT_PARTITIONS),
             (topics.rejections.as_str(), EFFECT_PARTITIONS),
         ])?;
-        let token = uuid::Uuid::new_v4().simple().to_string();
-        let config = demo_config(config, broker.bootstrap(), &clickhouse.url(), &token);
+        let config = demo_config(config, broker.bootstrap(), &clickhouse.url());
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -113,7 +111,6 @@ impl Stack {
             stop_worker: worker.stop_signal(),
             config,
             runtime,
-            token,
             api_address,
             telemetry,
             worker,
@@ -185,15 +182,15 @@ impl Stack {
         else {
             return Ok(None);
         };
-        let authorization = format!("-H 'Authorization: Bearer {}'", self.token);
         let mut text = String::from("Ask, from another terminal:\n");
         let commands = [
-            ("readers of a message", self.readers_url(&read, "limit=20")),
-            ("its counts, and who has not read", self.readers_url(&read, "status=unread&limit=20")),
-            ("a refused message: see \"receipts\"", self.readers_url(&refused, "limit=1")),
+            ("readers of a message", &read, "limit=20"),
+            ("its counts, and who has not read", &read, "status=unread&limit=20"),
+            ("a refused message: see \"receipts\"", &refused, "limit=1"),
         ];
-        for (what, url) in commands {
-            let _ = write!(text, "  # {what}\n  curl -s {authorization} '{url}'\n");
+        for (what, example, query) in commands {
+            let (token, url) = (self.token_of(&example.app), self.readers_url(example, query));
+            let _ = write!(text, "  # {what}\n  curl -s -H 'Authorization: Bearer {token}' '{url}'\n");
         }
         text.push('\n');
         Ok(Some(text))
@@ -209,8 +206,10 @@ impl Stack {
             return Err(failed("a reader list", "no group message has readers".to_owned()));
         };
         let url = self.readers_url(&example, "limit=500");
-        let (status, answer) =
-            self.runtime.block_on(self.get(&url)).map_err(|error| failed(&url, error.to_string()))?;
+        let (status, answer) = self
+            .runtime
+            .block_on(get(&url, self.token_of(&example.app)))
+            .map_err(|error| failed(&url, error.to_string()))?;
         if !status.is_success() {
             return Err(failed(&url, format!("{status} {answer}")));
         }
@@ -233,10 +232,10 @@ impl Stack {
         Ok(text)
     }
 
-    async fn get(&self, url: &str) -> Result<(reqwest::StatusCode, String), reqwest::Error> {
-        let client = reqwest::Client::builder().timeout(API_TIMEOUT).build()?;
-        let response = client.get(url).bearer_auth(&self.token).send().await?;
-        Ok((response.status(), response.text().await?))
+    /// The tenant's token; every tenant of the simulator has one.
+    fn token_of(&self, app: &str) -> &str {
+        let of_app = self.config.auth.tokens.iter().find(|token| token.app == app);
+        of_app.map_or("", |token| token.token.expose())
     }
 
     fn example(&self, sql: &str) -> Result<Option<Example>, DemoError> {
@@ -250,6 +249,12 @@ impl Stack {
             self.api_address, example.group, example.message
         )
     }
+}
+
+async fn get(url: &str, token: &str) -> Result<(reqwest::StatusCode, String), reqwest::Error> {
+    let client = reqwest::Client::builder().timeout(API_TIMEOUT).build()?;
+    let response = client.get(url).bearer_auth(token).send().await?;
+    Ok((response.status(), response.text().await?))
 }
 
 /// The part of a reader list that is shown.
@@ -271,7 +276,7 @@ struct Reader {
 }
 
 /// The configuration given, with the demo's own parts, free ports and a token for each tenant.
-fn demo_config(given: &Config, bootstrap: &str, clickhouse_url: &str, token: &str) -> Config {
+fn demo_config(given: &Config, bootstrap: &str, clickhouse_url: &str) -> Config {
     let mut config = given.clone();
     config.kafka.brokers = bootstrap.to_owned();
     config.clickhouse.url = clickhouse_url.to_owned();
@@ -283,7 +288,7 @@ fn demo_config(given: &Config, bootstrap: &str, clickhouse_url: &str, token: &st
             app: format!("sim#app-{app}"),
             subject: "demo".to_owned(),
             role: TokenRole::Service,
-            token: Secret::new(token),
+            token: Secret::new(uuid::Uuid::new_v4().simple().to_string()),
         })
         .collect();
     config
