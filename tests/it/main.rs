@@ -16,6 +16,7 @@ mod api_readers;
 mod api_viewers;
 mod dev_brokers;
 mod dev_clickhouse;
+mod dev_simulator;
 mod event_bad_records;
 mod event_schemas;
 mod fold_checks;

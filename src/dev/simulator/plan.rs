@@ -157,7 +157,8 @@ impl Plan {
         let message = self.send(now, sent_at, place, group.user(sender), asks_receipts, role);
 
         // Where receipts are refused, clients hardly send any.
-        let is_opened = asks_receipts && policy.is_some_and(|policy| policy.group.open);
+        let may_ask = !admins_only || sender < group.admins();
+        let is_opened = asks_receipts && may_ask && policy.is_some_and(|policy| policy.group.open);
         let readers = if is_opened { group.size * (20 + self.below(70)) / 100 } else { self.below(3) };
         let first = self.below(group.size);
         for reader in 0..readers {
@@ -216,9 +217,9 @@ impl Plan {
         message
     }
 
-    /// When a message was sent that comes now: mostly now; one in 1,000 waited on a device for days.
+    /// When a message was sent that comes now: mostly now; three in 1,000 waited on a device for days.
     fn sent_at(&mut self, now: i64) -> i64 {
-        if self.in_a_thousand(1) { now - (20 + i64::from(self.below(70))) * HOUR } else { now }
+        if self.in_a_thousand(3) { now - (20 + i64::from(self.below(70))) * HOUR } else { now }
     }
 
     /// Reads a message; one in 25 has a second device that says it again.
@@ -242,7 +243,9 @@ impl Plan {
         };
         let newcomer = if change == MemberChange::Join { self.below(50) } else { 0 };
         let user = group.user(self.below(group.size) + newcomer);
-        self.plan(now, now, Place::Group(number), group.user(0), Action::Member { user, change });
+        // Some changes are told late, when the user may have changed again.
+        let at = if self.in_a_thousand(50) { now - i64::from(self.below(12)) * HOUR } else { now };
+        self.plan(now, at, Place::Group(number), group.user(0), Action::Member { user, change });
     }
 
     fn roster(&mut self, now: i64, world: &World) {

@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 
 use crate::event::{EventTime, Role};
-use crate::policy::{GroupPolicy, Policy, PolicyVersion, Senders, SinglePolicy, Viewers};
+use crate::policy::{DAY_MILLIS, GroupPolicy, Policy, PolicyVersion, Senders, SinglePolicy, Viewers};
 
 /// Users of an app, of whom groups and pairs are made.
 pub(super) const USERS_PER_APP: u32 = 5_000;
@@ -50,13 +50,13 @@ impl World {
         }
     }
 
-    /// The policies that apps set before their first event, in force from `effective_from` on.
-    pub(super) fn policies(&self, effective_from: EventTime) -> Vec<PolicyVersion> {
+    /// The policies that apps set before their first event at `start_at`, in force for older messages too.
+    pub(super) fn policies(&self, start_at: EventTime) -> Vec<PolicyVersion> {
         let versions = self.apps.iter().filter_map(|app| {
             app.policy.clone().map(|policy| PolicyVersion {
                 app: app.name.clone(),
-                version: effective_from.millis().unsigned_abs(),
-                effective_from,
+                version: start_at.millis().unsigned_abs(),
+                effective_from: start_at.plus_millis(-7 * DAY_MILLIS).max(EventTime::default()),
                 policy,
             })
         });
@@ -102,7 +102,7 @@ fn policy_of(app: u32) -> Option<Policy> {
     let group = match app % 5 {
         0 => group,
         1 => GroupPolicy { senders: Senders::Admins, validity_days: 1, timezone: Tz::Asia__Shanghai, ..group },
-        2 => GroupPolicy { readers_per_message: 50, messages_per_day: 20, timezone: Tz::Europe__Berlin, ..group },
+        2 => GroupPolicy { readers_per_message: 50, messages_per_day: 30, timezone: Tz::Europe__Berlin, ..group },
         3 => GroupPolicy { viewers: Viewers::App, timezone: Tz::America__New_York, validity_days: 7, ..group },
         _ => return None,
     };
