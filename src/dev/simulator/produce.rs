@@ -32,7 +32,7 @@ pub enum ProduceError {
         /// The brokers asked.
         brokers: String,
         /// What librdkafka says.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     /// The topic is not there.
     #[error("producing to topic {topic}: it has no partitions; create it first (a worker does at its start)")]
@@ -48,7 +48,7 @@ pub enum ProduceError {
         /// Number of the record, from 1.
         record: u64,
         /// What librdkafka says.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     /// Records were taken by the client and refused by the broker.
     #[error("{failed} of {records} records were not delivered to topic {topic}, the first with: {reason}")]
@@ -108,7 +108,7 @@ pub fn produce(
             send(&producer, topic, &record, partition).map_err(|source| ProduceError::Send {
                 topic: topic.to_owned(),
                 record: produced.records + 1,
-                source,
+                source: source.into(),
             })?;
             produced.records += 1;
             *produced.by_kind.entry(record.kind).or_default() += 1;
@@ -128,7 +128,7 @@ pub fn produce(
     producer.flush(BROKER_TIMEOUT).map_err(|source| ProduceError::Send {
         topic: topic.to_owned(),
         record: produced.records,
-        source,
+        source: source.into(),
     })?;
     match deliveries.failed.load(Ordering::Relaxed) {
         0 => Ok(produced),
@@ -143,7 +143,11 @@ pub fn produce(
 
 fn prepare(kafka: &KafkaConfig) -> Result<(BaseProducer<Deliveries>, i32), ProduceError> {
     let topic = kafka.topics.events.as_str();
-    let failed = |source| ProduceError::Prepare { topic: topic.to_owned(), brokers: kafka.brokers.clone(), source };
+    let failed = |source: KafkaError| ProduceError::Prepare {
+        topic: topic.to_owned(),
+        brokers: kafka.brokers.clone(),
+        source: source.into(),
+    };
 
     let mut client = ClientConfig::new();
     client
