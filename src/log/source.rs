@@ -33,6 +33,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct KafkaSource {
     consumer: Arc<BaseConsumer<NotingContext>>,
     names: Arc<Names>,
+    /// Taken and not yet answered. librdkafka waits for the answer for ever, also where the consumer is to be closed.
+    unanswered: VecDeque<RebalanceNote>,
 }
 
 /// The handle on the same consumer for other threads.
@@ -137,7 +139,7 @@ impl KafkaSource {
             group: config.kafka.group.clone(),
             instance: instance.to_owned(),
         };
-        Ok(Self { consumer: Arc::new(consumer), names: Arc::new(names) })
+        Ok(Self { consumer: Arc::new(consumer), names: Arc::new(names), unanswered: VecDeque::new() })
     }
 
     fn push(&self, message: &BorrowedMessage<'_>, batch: &mut RecordBatch) {
@@ -179,6 +181,14 @@ impl KafkaSource {
                 refused => Err(refused),
             },
         }
+    }
+
+    /// Gives up those that were ever taken: of the others librdkafka knows nothing, and would refuse them all.
+    fn unassign_all_of(&self, partitions: &[PartitionId]) -> KafkaResult<()> {
+        let assigned = self.consumer.assignment()?;
+        let is_assigned =
+            |partition: &&PartitionId| assigned.find_partition(&self.names.topic, kafka_number(**partition)).is_some();
+        self.consumer.incremental_unassign(&self.list(partitions.iter().filter(is_assigned)))
     }
 
     fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
@@ -228,7 +238,9 @@ impl Source for KafkaSource {
     }
 
     fn take_note(&mut self) -> Option<RebalanceNote> {
-        lock(&self.consumer.context().notes).waiting.pop_front()
+        let note = lock(&self.consumer.context().notes).waiting.pop_front();
+        self.unanswered.extend(note.clone());
+        note
     }
 
     fn assign(&mut self, starts: &[(PartitionId, Offset)]) -> Result<(), SourceError> {
@@ -239,6 +251,7 @@ impl Source for KafkaSource {
         }
         // The assignment is answered long after its callback. librdkafka allows that: the member waits for the call,
         // its heartbeats go on, and partitions it kept are read meanwhile.
+        self.unanswered.retain(|note| note.change != AssignmentChange::Assigned);
         self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))
     }
 
@@ -248,6 +261,7 @@ impl Source for KafkaSource {
             end_offsets.remove(partition);
         }
         drop(end_offsets);
+        self.unanswered.retain(|note| note.change == AssignmentChange::Assigned);
         self.consumer
             .incremental_unassign(&self.list(partitions))
             .map_err(|error| SourceError::of("giving partitions up", error))
@@ -268,13 +282,12 @@ impl Source for KafkaSource {
 
     fn close(self, leave: bool) {
         self.consumer.context().closing.store(true, Ordering::Release);
-        // Notes that nobody will serve any more still hold the group up.
-        while let Some(note) = lock(&self.consumer.context().notes).waiting.pop_front() {
+        // Notes that nobody will answer any more would hold the close up for ever.
+        let waiting = std::mem::take(&mut lock(&self.consumer.context().notes).waiting);
+        for note in self.unanswered.iter().chain(&waiting) {
             let answer = match note.change {
                 AssignmentChange::Assigned => self.consumer.incremental_assign(&TopicPartitionList::new()),
-                AssignmentChange::Revoked | AssignmentChange::Lost => {
-                    self.consumer.incremental_unassign(&self.list(&note.partitions))
-                }
+                AssignmentChange::Revoked | AssignmentChange::Lost => self.unassign_all_of(&note.partitions),
             };
             if let Err(error) = answer {
                 tracing::debug!(%error, "rebalance while closing");

@@ -11,3 +11,4 @@ mod process;
 pub mod random_log;
 pub mod store;
 pub mod traffic;
+pub mod worker;

@@ -1,0 +1,448 @@
+//! A deployment of workers on real Kafka and real ClickHouse: topics, group and database of its own.
+
+#![allow(dead_code)] // a vocabulary: not every word is in use at any time
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::Offset as KafkaOffset;
+use seenby::config::{Config, Delivery};
+use seenby::event::{Epoch, PartitionId};
+use seenby::observe::Telemetry;
+use seenby::store::ledger::{self, LedgerTotal};
+use seenby::store::{TopicIdentity, migrate};
+use seenby::worker::{Worker, WorkerError};
+
+use super::events::OwnedRecord;
+use super::{clickhouse, kafka};
+
+/// The longest that anything here is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Deployment {
+    pub config: Config,
+    pub client: ::clickhouse::Client,
+    runtime: tokio::runtime::Runtime,
+    partitions: u32,
+}
+
+/// A worker in this process.
+pub struct RunningWorker {
+    worker: Worker,
+    pub telemetry: Telemetry,
+}
+
+/// A record read back from an output topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputRecord {
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Deployment {
+    /// Names of its own from `test`; an events topic with that many partitions; migrated tables.
+    pub fn new(test: &str, partitions: u32, delivery: Delivery) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (database, client) = runtime.block_on(clickhouse::database(test));
+        let mut config = Config::default();
+        config.kafka.brokers = kafka::bootstrap().to_owned();
+        config.kafka.group = database.clone();
+        config.kafka.partitions = partitions;
+        config.kafka.topics.events = format!("{database}.events");
+        config.kafka.topics.notifications = format!("{database}.notifications");
+        config.kafka.topics.rejections = format!("{database}.rejections");
+        config.clickhouse.url = clickhouse::url().to_owned();
+        config.clickhouse.database = database;
+        config.clickhouse.compression = false;
+        config.worker.delivery = delivery;
+        config.worker.flush_interval_ms = 50;
+        config.worker.session_timeout_ms = 6_000;
+        config.worker.max_poll_interval_ms = 60_000;
+        runtime.block_on(migrate(&config.clickhouse)).unwrap();
+        seenby::log::topics::prepare(&config.kafka).unwrap();
+        Self { config, client, runtime, partitions }
+    }
+
+    /// Starts a worker under the configured instance name.
+    pub fn start(&self) -> RunningWorker {
+        self.start_as("worker-1")
+    }
+
+    /// Starts a worker under a name of its own.
+    pub fn start_as(&self, instance: &str) -> RunningWorker {
+        let mut config = self.config.clone();
+        config.worker.instance = instance.to_owned();
+        let telemetry = Telemetry::default();
+        let worker = Worker::start(&config, &telemetry).unwrap();
+        RunningWorker { worker, telemetry }
+    }
+
+    /// Produces records in order to the partitions of their keys, control records to every partition.
+    pub fn produce(&self, records: &[OwnedRecord]) {
+        let producer = self.producer();
+        for record in records {
+            let own = record
+                .key
+                .as_deref()
+                .map_or(PartitionId::new(0), |key| seenby::event::partition_of(key, self.partitions));
+            let everywhere = 0..self.partitions;
+            let partitions = if record.control.is_some() { everywhere } else { own.get()..own.get() + 1 };
+            for partition in partitions {
+                self.send(&producer, record, partition);
+            }
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Produces one record to a partition that need not be its key's.
+    pub fn produce_to(&self, record: &OwnedRecord, partition: u32) {
+        let producer = self.producer();
+        self.send(&producer, record, partition);
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    fn producer(&self) -> BaseProducer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.config.kafka.brokers)
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "4000000")
+            .set("compression.type", "lz4")
+            .create()
+            .unwrap()
+    }
+
+    fn send(&self, producer: &BaseProducer, record: &OwnedRecord, partition: u32) {
+        let mut headers = OwnedHeaders::new();
+        if let Some(control) = &record.control {
+            headers = headers.insert(Header { key: seenby::event::CONTROL_HEADER, value: Some(control) });
+        }
+        loop {
+            let mut message = BaseRecord::<[u8], [u8]>::to(&self.config.kafka.topics.events)
+                .partition(i32::try_from(partition).unwrap())
+                .payload(&record.value)
+                .headers(headers.clone());
+            if let Some(key) = &record.key {
+                message = message.key(key);
+            }
+            match producer.send(message) {
+                Ok(()) => return,
+                Err(_) => producer.poll(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    pub fn topic(&self) -> TopicIdentity {
+        TopicIdentity {
+            topic: self.config.kafka.topics.events.clone(),
+            epoch: Epoch::new(self.config.kafka.epoch),
+            partitions: self.partitions,
+        }
+    }
+
+    /// The ledger's sums.
+    pub fn totals(&self) -> Vec<LedgerTotal> {
+        self.runtime.block_on(ledger::totals(&self.client, &self.topic(), PATIENCE)).unwrap()
+    }
+
+    /// Records consumed, by type and outcome as `read counted`.
+    pub fn outcomes(&self) -> BTreeMap<String, u64> {
+        let records = self.totals().into_iter().filter(|total| total.measure == "records");
+        let mut outcomes = BTreeMap::new();
+        for total in records {
+            *outcomes.entry(format!("{} {}", total.event_type, total.outcome)).or_default() += total.total;
+        }
+        outcomes
+    }
+
+    /// Waits until the ledger holds exactly so many records, and returns them by type and outcome.
+    pub fn wait_for_records(&self, expected: u64) -> BTreeMap<String, u64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let outcomes = self.outcomes();
+            let sum: u64 = outcomes.values().sum();
+            assert!(sum <= expected, "the ledger counts {sum} of {expected} records: {outcomes:?}");
+            if sum == expected {
+                return outcomes;
+            }
+            assert!(Instant::now() < deadline, "the ledger holds {sum} of {expected} records: {outcomes:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the group has committed everything that was produced.
+    pub fn wait_for_commit(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let consumer = self.consumer();
+        let topic = &self.config.kafka.topics.events;
+        for partition in 0..i32::try_from(self.partitions).unwrap() {
+            let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+            loop {
+                let mut asked = rdkafka::TopicPartitionList::new();
+                asked.add_partition(topic, partition);
+                let answer = consumer.committed_offsets(asked, PATIENCE).unwrap();
+                let committed = answer.elements()[0].offset().to_raw().unwrap();
+                if committed == end || end == 0 {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "partition {partition}: {committed} of {end} is committed");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.config.kafka.brokers)
+            .set("group.id", &self.config.kafka.group)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .unwrap()
+    }
+
+    /// All committed records of the notifications topic.
+    pub fn notifications(&self) -> Vec<OutputRecord> {
+        self.read_all(&self.config.kafka.topics.notifications)
+    }
+
+    /// All committed records of the rejections topic.
+    pub fn rejections(&self) -> Vec<OutputRecord> {
+        self.read_all(&self.config.kafka.topics.rejections)
+    }
+
+    /// Everybody told of, as (kind, message, reader), in no order and with repetitions.
+    pub fn told(&self) -> Vec<(String, String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let mut told = Vec::new();
+        for record in self.notifications() {
+            let json: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
+            for reader in json["readers"].as_array().unwrap() {
+                told.push((text(&json["kind"]), text(&json["message"]), text(&reader["user"])));
+            }
+        }
+        told.sort();
+        told
+    }
+
+    fn read_all(&self, topic: &str) -> Vec<OutputRecord> {
+        let consumer = self.consumer();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut assignment = rdkafka::TopicPartitionList::new();
+        for partition in 0..partitions {
+            assignment.add_partition_offset(topic, i32::try_from(partition).unwrap(), KafkaOffset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut records = Vec::new();
+        let mut ended = 0;
+        while ended < partitions {
+            assert!(Instant::now() < deadline, "topic {topic} was not read to its end");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => records.push(OutputRecord {
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().unwrap_or_default().to_vec(),
+                    headers: message.headers().map_or_else(BTreeMap::new, |headers| {
+                        let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+                        headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+                    }),
+                }),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+                None => {}
+            }
+        }
+        records
+    }
+
+    /// One number from the tables.
+    pub fn number(&self, sql: &str) -> u64 {
+        self.runtime.block_on(self.client.query(sql).fetch_one()).unwrap()
+    }
+}
+
+impl RunningWorker {
+    /// Waits until it reads all that the group gave it.
+    pub fn wait_until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.telemetry.readiness.report().ready {
+            assert!(Instant::now() < deadline, "not ready: {:?}", self.telemetry.readiness.report());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A metric's sum over its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let families = self.telemetry.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+        metrics.iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+    }
+
+    /// Finishes the flush and ends.
+    pub fn stop(self, leave: bool) -> Result<(), WorkerError> {
+        self.worker.stop_signal().request(leave);
+        self.worker.join()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn join(self) -> Result<(), WorkerError> {
+        self.worker.join()
+    }
+}
+
+/// A worker in a process of its own, killed when it goes out of scope.
+pub struct WorkerProcess {
+    child: std::process::Child,
+}
+
+impl Deployment {
+    /// Starts `seenby worker` as a process under an instance name.
+    pub fn spawn(&self, instance: &str) -> WorkerProcess {
+        let config = &self.config;
+        let delivery = match config.worker.delivery {
+            Delivery::ExactlyOnce => "exactly_once",
+            Delivery::AtLeastOnce => "at_least_once",
+        };
+        let settings = [
+            ("KAFKA__BROKERS", config.kafka.brokers.clone()),
+            ("KAFKA__GROUP", config.kafka.group.clone()),
+            ("KAFKA__TOPICS__EVENTS", config.kafka.topics.events.clone()),
+            ("KAFKA__TOPICS__NOTIFICATIONS", config.kafka.topics.notifications.clone()),
+            ("KAFKA__TOPICS__REJECTIONS", config.kafka.topics.rejections.clone()),
+            ("CLICKHOUSE__URL", config.clickhouse.url.clone()),
+            ("CLICKHOUSE__DATABASE", config.clickhouse.database.clone()),
+            ("CLICKHOUSE__COMPRESSION", "false".to_owned()),
+            ("WORKER__DELIVERY", delivery.to_owned()),
+            ("WORKER__INSTANCE", instance.to_owned()),
+            ("WORKER__FLUSH_INTERVAL_MS", config.worker.flush_interval_ms.to_string()),
+            ("WORKER__FLUSH_RECORDS", config.worker.flush_records.to_string()),
+            ("WORKER__SESSION_TIMEOUT_MS", config.worker.session_timeout_ms.to_string()),
+            ("WORKER__MAX_POLL_INTERVAL_MS", config.worker.max_poll_interval_ms.to_string()),
+            ("METRICS__LISTEN", "127.0.0.1:0".to_owned()),
+        ];
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"))
+            .arg("worker")
+            .envs(settings.map(|(name, value)| (format!("SEENBY__{name}"), value)))
+            .spawn()
+            .unwrap();
+        WorkerProcess { child }
+    }
+
+    /// Waits until the ledger holds at least so many records.
+    pub fn wait_for_at_least(&self, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sum: u64 = self.outcomes().values().sum();
+            if sum >= expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the ledger holds {sum} of {expected} records");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl WorkerProcess {
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and returns whether it did so with success.
+    pub fn terminate(mut self) -> bool {
+        let process = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the worker did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Messages that ask for receipts, spread over groups, each read by the same readers; the messages come first. With
+/// [`open_policy`] before it every record counts.
+pub fn load(messages: usize, readers: usize) -> Vec<OwnedRecord> {
+    use super::events::{NOON, group_message, group_read};
+    let group = |message: usize| format!("g{}", message % 16);
+    let mut records = Vec::with_capacity(messages * (readers + 1));
+    for message in 0..messages {
+        let sent = group_message(&format!("m{message}")).to(&group(message)).role("owner").asking_receipts();
+        records.push(sent.at(NOON + message as i64).record());
+    }
+    for reader in 0..readers {
+        for message in 0..messages {
+            let read = group_read(&format!("m{message}")).to(&group(message)).from(&format!("r{reader}"));
+            records.push(read.at(NOON + (messages + reader) as i64).record());
+        }
+    }
+    records
+}
+
+/// A policy under which nothing of [`load`] is refused.
+pub fn open_policy() -> OwnedRecord {
+    super::events::policy(1, |policy| {
+        policy.group.open = true;
+        policy.group.messages_per_day = 1_000_000;
+    })
+}
+
+impl Deployment {
+    /// Asserts that a [`load`] behind one [`open_policy`] was counted, stored and told exactly once.
+    pub fn assert_exactly_once(&self, messages: usize, readers: usize) {
+        let receipts = (messages * readers) as u64;
+        let outcomes = self.wait_for_records(u64::from(self.partitions) + messages as u64 + receipts);
+        let expected = BTreeMap::from([
+            ("message opened".to_owned(), messages as u64),
+            ("policy applied".to_owned(), u64::from(self.partitions)),
+            ("read counted".to_owned(), receipts),
+        ]);
+        assert_eq!(outcomes, expected);
+        self.wait_for_commit();
+        assert_eq!(self.number("SELECT uniqExact(conversation, message, reader) FROM receipts"), receipts);
+        assert_eq!(self.number("SELECT uniqExact(conversation, message) FROM messages"), messages as u64);
+
+        let told = self.told();
+        assert_eq!(told.len() as u64, receipts, "every reader is told once");
+        let mut distinct = told;
+        distinct.dedup();
+        assert_eq!(distinct.len() as u64, receipts, "nobody is told twice");
+        assert_eq!(self.rejections(), []);
+    }
+}
+
+impl Deployment {
+    /// Runs a statement without an answer.
+    pub fn execute(&self, sql: &str) {
+        self.runtime.block_on(self.client.query(sql).execute()).unwrap();
+    }
+
+    /// Breaks the rule that an events topic keeps its partition count.
+    pub fn add_partition(&self) {
+        use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+        let client = ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).clone();
+        let admin: AdminClient<rdkafka::client::DefaultClientContext> = client.create().unwrap();
+        let more = NewPartitions::new(&self.config.kafka.topics.events, self.partitions as usize + 1);
+        let answers = self.runtime.block_on(admin.create_partitions([&more], &AdminOptions::new())).unwrap();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+}

@@ -1,0 +1,79 @@
+//! When a worker stops instead of guessing, and when it waits for somebody to repair what is broken.
+
+use std::time::{Duration, Instant};
+
+use seenby::config::Delivery;
+use seenby::log::{CommitError, SourceError};
+use seenby::store::StoreError;
+use seenby::worker::WorkerError;
+
+use crate::support::worker::{Deployment, PATIENCE, load, open_policy};
+
+#[test]
+fn a_second_worker_of_the_same_name_ends_the_first() {
+    let deployment = Deployment::new("fenced", 2, Delivery::ExactlyOnce);
+    let first = deployment.start();
+    first.wait_until_ready();
+    deployment.produce(&[open_policy()]);
+    deployment.produce(&load(50, 2));
+    let second = deployment.start();
+    let error = first.join().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            WorkerError::Source(SourceError::Fenced { .. }) | WorkerError::Commit(CommitError::Fenced { .. })
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("worker.instance"), "{error}");
+    deployment.assert_exactly_once(50, 2);
+    second.stop(true).unwrap();
+}
+
+#[test]
+fn a_ledger_without_a_commit_is_not_counted_again_from_the_start() {
+    let mut deployment = Deployment::new("missing_commit", 2, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    deployment.wait_for_records(2);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    deployment.config.kafka.group = format!("{}.other", deployment.config.kafka.group);
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::MissingCommit { .. }), "{error}");
+    assert!(error.to_string().contains("has no commit for partition"), "{error}");
+}
+
+#[test]
+fn another_partition_count_stops_the_worker() {
+    let deployment = Deployment::new("partition_count", 2, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    deployment.wait_for_records(2);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    deployment.add_partition();
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::Store(StoreError::PartitionCount { found: 2, asked: 3, .. })), "{error}");
+}
+
+#[test]
+fn a_missing_table_stops_the_input_until_it_is_back_and_nothing_is_skipped() {
+    let deployment = Deployment::new("missing_table", 2, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    worker.wait_until_ready();
+    deployment.execute("RENAME TABLE receipts TO receipts_away");
+    deployment.produce(&[open_policy()]);
+    deployment.produce(&load(100, 3));
+    let deadline = Instant::now() + PATIENCE;
+    while worker.metric("seenby_flush_refused") < 1.0 {
+        assert!(Instant::now() < deadline, "the refusal is not told");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(deployment.told().is_empty(), "nothing is told before its rows are written");
+    deployment.execute("RENAME TABLE receipts_away TO receipts");
+    deployment.assert_exactly_once(100, 3);
+    worker.stop(true).unwrap();
+}
