@@ -14,6 +14,7 @@ fn partitions_move_between_workers_under_load_and_everything_counts_once() {
     let mut deployment = Deployment::new("sharing", 6, Delivery::ExactlyOnce);
     deployment.config.worker.flush_interval_ms = 20;
     deployment.config.worker.flush_records = 300;
+    deployment.config.worker.session_timeout_ms = 45_000;
     let records = load(MESSAGES, READERS);
     let (first, rest) = records.split_at(records.len() / 3);
     let (second, third) = rest.split_at(rest.len() / 2);
@@ -33,8 +34,13 @@ fn partitions_move_between_workers_under_load_and_everything_counts_once() {
 
     deployment.produce(third);
     one.stop(true).unwrap();
+    // Far sooner than the session ends: it left.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while other.metric("seenby_partitions") as u64 != 6 {
+        assert!(Instant::now() < deadline, "the partitions of the worker that left were not taken over");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     deployment.assert_exactly_once(MESSAGES, READERS);
-    assert_eq!(other.metric("seenby_partitions") as u64, 6);
     assert_eq!(other.metric("seenby_pipeline_restarts_total") as u64, 0, "a rebalance is no failure");
     other.stop(true).unwrap();
 }
