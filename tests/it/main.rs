@@ -11,8 +11,10 @@
 
 mod api_easemob;
 mod api_paging;
+mod api_policy_command;
 mod api_preflight;
 mod api_readers;
+mod api_server;
 mod api_viewers;
 mod dev_brokers;
 mod dev_clickhouse;
