@@ -78,7 +78,7 @@ pub enum DemoError {
     Worker(#[from] WorkerError),
     /// The simulator.
     #[error(transparent)]
-    Produce(#[from] ProduceError),
+    Produce(Box<ProduceError>),
     /// The simulator's random delays.
     #[error("setting up the simulator's random delays: {0}")]
     Delays(#[from] rand_distr::NormalError),
@@ -271,7 +271,7 @@ impl Producer {
 
     fn join(self) -> Result<Produced, DemoError> {
         match self.thread.join() {
-            Ok(produced) => Ok(produced?),
+            Ok(produced) => produced.map_err(|error| DemoError::Produce(Box::new(error))),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
