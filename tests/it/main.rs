@@ -31,6 +31,7 @@ mod fold_properties;
 mod fold_receipts;
 mod fold_restoring;
 mod fold_rosters;
+mod road_limits;
 mod sdk;
 mod store_faults;
 mod store_hydration;
