@@ -17,7 +17,9 @@ const SPAN_MILLIS: u32 = 24 * 60 * 60 * 1_000;
 
 fn simulated() -> Vec<SimulatedRecord> {
     let config = SimulatorConfig::ending_at(END, SPAN_MILLIS, EVENTS);
-    Simulator::new(config).map(Iterator::collect).unwrap_or_default()
+    let records: Vec<_> = Simulator::new(config).expect("the configuration is valid").collect();
+    assert!(records.len() as u64 >= EVENTS, "{} records", records.len());
+    records
 }
 
 fn decode(criterion: &mut Criterion) {

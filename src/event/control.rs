@@ -11,7 +11,7 @@ use super::encode::ObjectWriter;
 use super::json::{Object, Value};
 use super::rules::{
     broken, integer, lone_surrogate, millis, missing, no_object, not_one_of, null, parse_app, parse_id, record_text,
-    string, syntax, twice, wrong_kind,
+    shortened, string, syntax, twice, wrong_kind,
 };
 use super::{Control, Erase, EventTime, EventType, Malformed};
 use crate::policy::{
@@ -169,41 +169,41 @@ impl<'a> ControlFields<'a> {
 
 fn read_group(limits: &mut GroupPolicy, value: Value<'_>, arena: &Bump) -> Result<(), Malformed> {
     const NAMES: [&str; 8] = [
-        "open",
-        "senders",
-        "unknown_sender",
-        "validity_days",
-        "readers_per_message",
-        "messages_per_day",
-        "timezone",
-        "viewers",
+        "group.open",
+        "group.senders",
+        "group.unknown_sender",
+        "group.validity_days",
+        "group.readers_per_message",
+        "group.messages_per_day",
+        "group.timezone",
+        "group.viewers",
     ];
 
-    each_member(object_text("group", value)?, "group", &NAMES, arena, |name, value| {
-        match name {
-            "open" => limits.open = boolean("group.open", value)?,
-            "senders" => {
-                let name = string("group.senders", value, arena)?;
+    each_member(object_text("group", value)?, "group", &NAMES, arena, |field, value| {
+        match field {
+            "group.open" => limits.open = boolean(field, value)?,
+            "group.senders" => {
+                let name = string(field, value, arena)?;
                 limits.senders =
-                    Senders::from_name(name).ok_or_else(|| not_one_of("group.senders", "admins or members", name))?;
+                    Senders::from_name(name).ok_or_else(|| not_one_of(field, "admins or members", name))?;
             }
-            "unknown_sender" => {
-                let name = string("group.unknown_sender", value, arena)?;
-                limits.unknown_sender = UnknownSender::from_name(name)
-                    .ok_or_else(|| not_one_of("group.unknown_sender", "member or allow", name))?;
+            "group.unknown_sender" => {
+                let name = string(field, value, arena)?;
+                limits.unknown_sender =
+                    UnknownSender::from_name(name).ok_or_else(|| not_one_of(field, "member or allow", name))?;
             }
-            "validity_days" => limits.validity_days = days("group.validity_days", value)?,
-            "readers_per_message" => limits.readers_per_message = count("group.readers_per_message", value, 1)?,
-            "messages_per_day" => limits.messages_per_day = count("group.messages_per_day", value, 0)?,
-            "timezone" => {
-                let name = string("group.timezone", value, arena)?;
+            "group.validity_days" => limits.validity_days = days(field, value)?,
+            "group.readers_per_message" => limits.readers_per_message = count(field, value, 1)?,
+            "group.messages_per_day" => limits.messages_per_day = count(field, value, 0)?,
+            "group.timezone" => {
+                let name = string(field, value, arena)?;
                 limits.timezone =
-                    Tz::from_str(name).map_err(|_| not_one_of("group.timezone", "the name of an IANA zone", name))?;
+                    Tz::from_str(name).map_err(|_| not_one_of(field, "the name of an IANA zone", name))?;
             }
             _ => {
-                let name = string("group.viewers", value, arena)?;
-                limits.viewers = Viewers::from_name(name)
-                    .ok_or_else(|| not_one_of("group.viewers", "sender, members or app", name))?;
+                let name = string(field, value, arena)?;
+                limits.viewers =
+                    Viewers::from_name(name).ok_or_else(|| not_one_of(field, "sender, members or app", name))?;
             }
         }
         Ok(())
@@ -211,13 +211,14 @@ fn read_group(limits: &mut GroupPolicy, value: Value<'_>, arena: &Bump) -> Resul
 }
 
 fn read_single(limits: &mut SinglePolicy, value: Value<'_>, arena: &Bump) -> Result<(), Malformed> {
-    each_member(object_text("single", value)?, "single", &["validity_days"], arena, |_, value| {
-        limits.validity_days = days("single.validity_days", value)?;
+    each_member(object_text("single", value)?, "single", &["single.validity_days"], arena, |field, value| {
+        limits.validity_days = days(field, value)?;
         Ok(())
     })
 }
 
-/// Gives every member of an object that is one of `names`, there once and not null, to `take`.
+/// Gives every member of an object that is one of `names`, there once and not null, to `take`. Names are those of the
+/// whole record: of `group.open` the object holds `open`.
 fn each_member<'a>(
     text: &'a str,
     whole: &'static str,
@@ -229,8 +230,9 @@ fn each_member<'a>(
     let mut met = 0_u32;
     while let Some((key, value)) = object.next_member().map_err(syntax)? {
         let name = key.resolve(arena).ok_or_else(|| lone_surrogate(whole))?;
-        let Some((index, &known)) = names.iter().enumerate().find(|(_, known)| **known == name) else {
-            return Err(broken(whole, format!("must have known fields only, got {name:?}")));
+        let is_named = |known: &str| known.rsplit('.').next() == Some(name);
+        let Some((index, &known)) = names.iter().enumerate().find(|(_, known)| is_named(known)) else {
+            return Err(broken(whole, format!("must have known fields only, got {:?}", shortened(name))));
         };
         if met & 1 << index != 0 {
             return Err(twice(known));

@@ -175,7 +175,7 @@ pub(super) fn not_one_of(field: &'static str, names: &str, got: &str) -> Malform
 }
 
 /// Enough of a text to recognise it; a rule that was broken by half a mebibyte need not repeat it.
-fn shortened(text: &str) -> &str {
+pub(super) fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(40).map_or(text.len(), |(position, _)| position);
     text.get(..end).unwrap_or(text)
 }

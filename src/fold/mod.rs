@@ -24,6 +24,10 @@ use crate::policy::{DAY_MILLIS, QuotaDay};
 /// Version of the rules in this module. A worker does not take over state of another version without being told to.
 pub const FOLD_VERSION: u32 = 1;
 
+/// The edition of the IANA time zone data that quota days are counted by. Another edition may put an event on another
+/// day: it is a change of the rules, with a [`FOLD_VERSION`] of its own.
+pub const TIME_ZONE_DATA: &str = "2025b";
+
 /// How far events may be out of order, in ms of event time: the one bound on disorder (DESIGN.md section 4).
 pub const LATENESS_MILLIS: i64 = 72 * 60 * 60 * 1000;
 
@@ -59,4 +63,14 @@ pub fn is_mark_needed(at: EventTime, watermark: EventTime) -> bool {
 /// Whether a quota day is in the state at this watermark.
 const fn is_quota_day_needed(day: QuotaDay, watermark: EventTime) -> bool {
     watermark.millis() <= day.days() as i64 * DAY_MILLIS + QUOTA_DAY_LIFE_MILLIS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_zone_data_are_those_of_this_fold_version() {
+        assert_eq!((FOLD_VERSION, TIME_ZONE_DATA), (1, chrono_tz::IANA_TZDB_VERSION));
+    }
 }

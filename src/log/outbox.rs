@@ -11,6 +11,10 @@ use crate::fold::fact::{NotificationFact, RejectionFact};
 /// The longest key or value of a rejection that is passed on whole, in bytes.
 const MAX_REJECTED_BYTES: usize = 64 * 1024;
 
+/// The longest reason in a header, in bytes. Headers count towards the broker's limit of a record, too, and a record
+/// that the broker refuses would hold up its whole partition.
+const MAX_DETAIL_BYTES: usize = 1024;
+
 /// The readers of one notification record are cut into several records beyond this many bytes, far below the broker's
 /// usual limit of a megabyte a record.
 const MAX_READERS_BYTES: usize = 256 * 1024;
@@ -151,7 +155,8 @@ impl Outbox {
             headers.push(("code", error.code.to_string()));
         }
         if !fact.detail.is_empty() {
-            headers.push(("detail", fact.detail.to_owned()));
+            let end = fact.detail.floor_char_boundary(MAX_DETAIL_BYTES);
+            headers.push(("detail", fact.detail.get(..end).unwrap_or_default().to_owned()));
         }
         headers.push(("topic", topic.to_owned()));
         headers.push(("partition", partition.get().to_string()));
@@ -350,5 +355,25 @@ mod tests {
         assert_eq!(header("length"), Some((MAX_REJECTED_BYTES + 1).to_string().as_str()));
         assert_eq!(header("hash"), Some(hex::encode(Sha256::digest(&value)).as_str()));
         assert_eq!(header("words"), None);
+    }
+    #[test]
+    fn a_reason_is_cut_before_it_makes_the_record_too_large() {
+        let detail = "é".repeat(MAX_DETAIL_BYTES);
+        let mut outbox = Outbox::default();
+        outbox.rejection(
+            "events",
+            PARTITION,
+            &RejectionFact {
+                outcome: Outcome::Malformed,
+                detail: &detail,
+                event: None,
+                event_type: None,
+                conversation: None,
+                received: Some((None, b"")),
+                position: position(7),
+            },
+        );
+        let (_, passed_on) = &outbox.rejections()[0].headers[1];
+        assert_eq!(passed_on, &"é".repeat(MAX_DETAIL_BYTES / 2));
     }
 }

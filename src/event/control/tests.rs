@@ -117,12 +117,15 @@ fn unknown_repeated_and_null_fields_are_malformed() {
     assert_eq!(why(r#","group":{"opne":true}"#), "group: must have known fields only, got \"opne\"");
     assert_eq!(why(r#","single":{"open":true}"#), "single: must have known fields only, got \"open\"");
     assert_eq!(why(r#","notify":true,"notify":true"#), "notify: must not be there twice");
-    assert_eq!(why(r#","group":{"open":true,"\u006fpen":true}"#), "open: must not be there twice");
+    assert_eq!(why(r#","group":{"open":true,"\u006fpen":true}"#), "group.open: must not be there twice");
     assert_eq!(why(r#","notify":null"#), "notify: must not be null");
     assert_eq!(why(r#","group":null"#), "group: must not be null");
-    assert_eq!(why(r#","group":{"timezone":null}"#), "timezone: must not be null");
+    assert_eq!(why(r#","group":{"timezone":null}"#), "group.timezone: must not be null");
     assert_eq!(why(r#","user":"alice""#), "user: must not be there: not a field of this record");
     assert_eq!(why(r#","\ud800":1"#), "record: must be text, got half of a surrogate pair");
+    // A reason stands in a header: however long the name, and however much longer its escapes, it must fit.
+    let long_name = format!(",\"{}\":1", "\u{7f}".repeat(100_000));
+    assert!(why(&long_name).len() < 500);
 }
 
 #[test]
