@@ -109,6 +109,9 @@ pub enum DemoError {
         /// What came instead of an answer.
         reason: String,
     },
+    /// Told to stop before the figures that `--exit` promises were there.
+    #[error("interrupted, not reconciled")]
+    Interrupted,
     /// The worker stopped, or stands still.
     #[error(
         "the worker committed {committed} of {produced} records and then nothing for {STALL:?}; its log lines say why"
@@ -153,7 +156,9 @@ pub fn run(args: &DemoArgs, config: &Config) -> Result<bool, DemoError> {
 
     let mut progress = ProgressLine::new(args.events);
     let outcome = run_through(args, &stack, &mut progress, &told_to_stop).and_then(|end| {
-        let End::AllCommitted { produced, committed } = end else { return Ok(true) };
+        let End::AllCommitted { produced, committed } = end else {
+            return if args.exit { Err(DemoError::Interrupted) } else { Ok(true) };
+        };
         let reconciliation = Reconciliation::gather(&stack, &effects, &produced, committed)?;
         say(&reconciliation.to_string())?;
         say(&stack.longest_reader_list()?)?;
