@@ -120,7 +120,7 @@ impl Worker {
             let mut pipeline = Pipeline {
                 connect: KafkaAndClickHouse { config: config.clone(), thread, runtime: runtime.handle().clone() },
                 clock,
-                settings: settings(config, &topic, thread),
+                settings: PipelineSettings::of(config, &topic, thread),
                 stop: stop.clone(),
                 metrics: metrics.clone(),
                 assigned: assigned.clone(),
@@ -177,27 +177,6 @@ async fn watch_schema(config: ClickHouseConfig, condition: Condition) {
             Err(error) => condition.unmet(error.to_string()),
         }
         tokio::time::sleep(READINESS_INTERVAL).await;
-    }
-}
-
-fn settings(config: &Config, topic: &TopicIdentity, thread: u16) -> PipelineSettings {
-    let worker = &config.worker;
-    let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let max_poll_interval = Duration::from_millis(u64::from(worker.max_poll_interval_ms));
-    PipelineSettings {
-        topic: topic.clone(),
-        group: config.kafka.group.clone(),
-        thread: thread.to_string(),
-        limits: IntakeLimits {
-            flush_interval: Duration::from_millis(worker.flush_interval_ms),
-            flush_records: worker.flush_records,
-            flush_bytes: bytes(worker.flush_bytes),
-            memory_bytes: bytes(worker.memory_limit_bytes) / usize::from(worker.threads.max(1)),
-            stall_wait: Duration::from_millis(500).min(max_poll_interval / 10),
-            // The group waits as long as the poll interval for members to give partitions up.
-            revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
-        },
-        flush_deadline: max_poll_interval,
     }
 }
 

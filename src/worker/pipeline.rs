@@ -17,6 +17,7 @@ use super::intake::{Intake, IntakeLimits, IntakeQueues};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
 use super::stop::StopSignal;
+use crate::config::Config;
 use crate::log::{Committer, Source};
 use crate::observe::Condition;
 use crate::store::{Store, TopicIdentity};
@@ -69,6 +70,30 @@ pub struct PipelineSettings {
     pub limits: IntakeLimits,
     /// How long a flush is tried.
     pub flush_deadline: Duration,
+}
+
+impl PipelineSettings {
+    /// What the configuration says for one pipeline of a process.
+    pub fn of(config: &Config, topic: &TopicIdentity, thread: u16) -> Self {
+        let worker = &config.worker;
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let max_poll_interval = Duration::from_millis(u64::from(worker.max_poll_interval_ms));
+        Self {
+            topic: topic.clone(),
+            group: config.kafka.group.clone(),
+            thread: thread.to_string(),
+            limits: IntakeLimits {
+                flush_interval: Duration::from_millis(worker.flush_interval_ms),
+                flush_records: worker.flush_records,
+                flush_bytes: bytes(worker.flush_bytes),
+                memory_bytes: bytes(worker.memory_limit_bytes) / usize::from(worker.threads.max(1)),
+                stall_wait: Duration::from_millis(500).min(max_poll_interval / 10),
+                // The group waits as long as the poll interval for members to give partitions up.
+                revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
+            },
+            flush_deadline: max_poll_interval,
+        }
+    }
 }
 
 /// A pipeline ready to run.

@@ -41,6 +41,7 @@ mod store_writing;
 mod support;
 mod worker_bad_records;
 mod worker_crash;
+mod worker_cut;
 mod worker_delivery;
 mod worker_policy;
 mod worker_refusals;

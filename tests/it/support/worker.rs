@@ -27,6 +27,7 @@ pub struct Deployment {
     pub config: Config,
     pub client: ::clickhouse::Client,
     runtime: tokio::runtime::Runtime,
+    producer: BaseProducer,
     partitions: u32,
 }
 
@@ -65,7 +66,14 @@ impl Deployment {
         config.worker.max_poll_interval_ms = 60_000;
         runtime.block_on(migrate(&config.clickhouse)).unwrap();
         seenby::log::topics::prepare(&config.kafka).unwrap();
-        Self { config, client, runtime, partitions }
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", &config.kafka.brokers)
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "4000000")
+            .set("compression.type", "lz4")
+            .create()
+            .unwrap();
+        Self { config, client, runtime, producer, partitions }
     }
 
     /// Starts a worker under the configured instance name.
@@ -84,7 +92,6 @@ impl Deployment {
 
     /// Produces records in order to the partitions of their keys, control records to every partition.
     pub fn produce(&self, records: &[OwnedRecord]) {
-        let producer = self.producer();
         for record in records {
             let own = record
                 .key
@@ -93,30 +100,19 @@ impl Deployment {
             let everywhere = 0..self.partitions;
             let partitions = if record.control.is_some() { everywhere } else { own.get()..own.get() + 1 };
             for partition in partitions {
-                self.send(&producer, record, partition);
+                self.send(record, partition);
             }
         }
-        producer.flush(PATIENCE).unwrap();
+        self.producer.flush(PATIENCE).unwrap();
     }
 
     /// Produces one record to a partition that need not be its key's.
     pub fn produce_to(&self, record: &OwnedRecord, partition: u32) {
-        let producer = self.producer();
-        self.send(&producer, record, partition);
-        producer.flush(PATIENCE).unwrap();
+        self.send(record, partition);
+        self.producer.flush(PATIENCE).unwrap();
     }
 
-    fn producer(&self) -> BaseProducer {
-        ClientConfig::new()
-            .set("bootstrap.servers", &self.config.kafka.brokers)
-            .set("enable.idempotence", "true")
-            .set("message.max.bytes", "4000000")
-            .set("compression.type", "lz4")
-            .create()
-            .unwrap()
-    }
-
-    fn send(&self, producer: &BaseProducer, record: &OwnedRecord, partition: u32) {
+    fn send(&self, record: &OwnedRecord, partition: u32) {
         let mut headers = OwnedHeaders::new();
         if let Some(control) = &record.control {
             headers = headers.insert(Header { key: seenby::event::CONTROL_HEADER, value: Some(control) });
@@ -129,9 +125,9 @@ impl Deployment {
             if let Some(key) = &record.key {
                 message = message.key(key);
             }
-            match producer.send(message) {
+            match self.producer.send(message) {
                 Ok(()) => return,
-                Err(_) => producer.poll(Duration::from_millis(10)),
+                Err(_) => self.producer.poll(Duration::from_millis(10)),
             }
         }
     }
