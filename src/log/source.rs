@@ -95,7 +95,7 @@ impl ConsumerContext for NotingContext {
             let answer = if is_assignment {
                 consumer.incremental_assign(&TopicPartitionList::new())
             } else {
-                consumer.incremental_unassign(partitions)
+                unassign_taken(consumer, partitions)
             };
             if let Err(error) = answer {
                 tracing::debug!(%error, "rebalance while closing");
@@ -183,17 +183,22 @@ impl KafkaSource {
         }
     }
 
-    /// Gives up those that were ever taken: of the others librdkafka knows nothing, and would refuse them all.
-    fn unassign_all_of(&self, partitions: &[PartitionId]) -> KafkaResult<()> {
-        let assigned = self.consumer.assignment()?;
-        let is_assigned =
-            |partition: &&PartitionId| assigned.find_partition(&self.names.topic, kafka_number(**partition)).is_some();
-        self.consumer.incremental_unassign(&self.list(partitions.iter().filter(is_assigned)))
-    }
-
     fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
         list_of(&self.names.topic, partitions)
     }
+}
+
+/// Gives up those of `partitions` that were ever taken: of the others (given, and never assigned because the consumer
+/// closes) librdkafka knows nothing, refuses the whole call because of them, and waits for the right one for ever.
+fn unassign_taken(consumer: &BaseConsumer<NotingContext>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    let assigned = consumer.assignment()?;
+    let mut taken = TopicPartitionList::new();
+    for element in partitions.elements() {
+        if assigned.find_partition(element.topic(), element.partition()).is_some() {
+            taken.add_partition(element.topic(), element.partition());
+        }
+    }
+    consumer.incremental_unassign(&taken)
 }
 
 fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
@@ -287,7 +292,9 @@ impl Source for KafkaSource {
         for note in self.unanswered.iter().chain(&waiting) {
             let answer = match note.change {
                 AssignmentChange::Assigned => self.consumer.incremental_assign(&TopicPartitionList::new()),
-                AssignmentChange::Revoked | AssignmentChange::Lost => self.unassign_all_of(&note.partitions),
+                AssignmentChange::Revoked | AssignmentChange::Lost => {
+                    unassign_taken(&self.consumer, &self.list(&note.partitions))
+                }
             };
             if let Err(error) = answer {
                 tracing::debug!(%error, "rebalance while closing");

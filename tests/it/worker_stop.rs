@@ -1,5 +1,7 @@
 //! A worker that is asked to end under load finishes its flush; its successor goes on where it stopped.
 
+use std::time::{Duration, Instant};
+
 use seenby::config::Delivery;
 
 use crate::support::worker::{Deployment, load, open_policy};
@@ -26,5 +28,23 @@ fn stopped_under_load_it_ends_with_success_and_its_successor_goes_on() {
     // Another name: the partitions are free at once only because the one before left.
     let worker = deployment.start_as("worker-2");
     deployment.assert_exactly_once(MESSAGES, READERS);
+    worker.stop(true).unwrap();
+}
+
+#[test]
+fn stopped_at_any_moment_of_its_start_it_ends_at_once() {
+    let deployment = Deployment::new("stopped_early", 4, Delivery::ExactlyOnce);
+    // Joining, being given partitions, reading them back, reading on: the end may fall into each of them.
+    for after_millis in (0..1_200).step_by(100) {
+        let worker = deployment.start();
+        std::thread::sleep(Duration::from_millis(after_millis));
+        let asked = Instant::now();
+        worker.stop(true).unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(20), "stopping {after_millis} ms after the start");
+    }
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    deployment.produce(&load(20, 2));
+    deployment.assert_exactly_once(20, 2);
     worker.stop(true).unwrap();
 }
