@@ -155,7 +155,10 @@ impl Outbox {
             headers.push(("code", error.code.to_string()));
         }
         if !fact.detail.is_empty() {
-            let end = fact.detail.floor_char_boundary(MAX_DETAIL_BYTES);
+            let mut end = fact.detail.len().min(MAX_DETAIL_BYTES);
+            while !fact.detail.is_char_boundary(end) {
+                end -= 1;
+            }
             headers.push(("detail", fact.detail.get(..end).unwrap_or_default().to_owned()));
         }
         headers.push(("topic", topic.to_owned()));
