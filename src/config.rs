@@ -10,9 +10,10 @@ mod secret;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use load::ConfigError;
@@ -39,7 +40,7 @@ pub struct Config {
 }
 
 /// Where events come from and effects go.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port` separated by commas.
@@ -55,6 +56,7 @@ pub struct KafkaConfig {
     /// Replication factor of topics that seenby creates; -1 takes the broker's default.
     pub replication: i32,
     /// Any librdkafka property, for consumer and producer alike; wins over seenby's own choices.
+    #[serde(serialize_with = "serialize_properties")]
     pub properties: BTreeMap<String, String>,
 }
 
@@ -206,6 +208,30 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+/// Properties may hold secrets, which no log line and no printed configuration may give away.
+fn serialize_properties<S: Serializer>(
+    properties: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret::shown_properties(properties).serialize(serializer)
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { brokers, topics, group, epoch, partitions, replication, properties } = self;
+        formatter
+            .debug_struct("KafkaConfig")
+            .field("brokers", brokers)
+            .field("topics", topics)
+            .field("group", group)
+            .field("epoch", epoch)
+            .field("partitions", partitions)
+            .field("replication", replication)
+            .field("properties", &secret::shown_properties(properties))
+            .finish()
+    }
 }
 
 impl Default for KafkaConfig {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::secret::{MASK, is_secret_property};
 use super::{Config, ConfigError};
 use crate::event::MAX_ID_BYTES;
 
@@ -14,11 +15,29 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_masks()?;
         self.check_kafka()?;
         self.check_clickhouse()?;
         self.check_worker()?;
         self.check_api()?;
         self.check_tokens()
+    }
+
+    /// What `seenby config` prints in place of a secret would be taken for the secret itself.
+    fn check_masks(&self) -> Result<(), ConfigError> {
+        let given = |key: &str, secret: &str| {
+            require(secret != MASK, key, "is the mask that `seenby config` prints: put the secret itself in its place")
+        };
+        for (name, value) in &self.kafka.properties {
+            if is_secret_property(name) {
+                given(&format!("kafka.properties.{name}"), value)?;
+            }
+        }
+        given("clickhouse.password", self.clickhouse.password.expose())?;
+        for (index, token) in self.auth.tokens.iter().enumerate() {
+            given(&format!("auth.tokens[{index}].token"), token.token.expose())?;
+        }
+        Ok(())
     }
 
     fn check_kafka(&self) -> Result<(), ConfigError> {
@@ -159,6 +178,16 @@ mod tests {
     fn token(app: &str, subject: &str, secret: &str) -> TokenConfig {
         let [app, subject] = [app, subject].map(str::to_owned);
         TokenConfig { app, subject, role: TokenRole::User, token: Secret::new(secret) }
+    }
+
+    #[test]
+    fn a_mask_is_no_secret() {
+        let masked_property = |config: &mut Config| {
+            config.kafka.properties.insert("ssl.key.passphrase".to_owned(), MASK.to_owned());
+        };
+        assert_eq!(broken_key(masked_property), "kafka.properties.ssl.key.passphrase");
+        assert_eq!(broken_key(|config| config.clickhouse.password = Secret::new(MASK)), "clickhouse.password");
+        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "s", MASK)]), "auth.tokens[0].token");
     }
 
     #[test]

@@ -1,15 +1,12 @@
-//! Printing: every key with its meaning and the value in force, as TOML that can be read back.
+//! Printing: every key with its meaning and the value in force, as TOML that can be read back where it holds no
+//! secret: a masked one is refused, as it would be taken for the secret itself.
 
 use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
 use super::Config;
-use super::secret::MASK;
 use super::settings::{Kind, Setting, settings};
-
-/// Parts of librdkafka property names whose values must not be shown.
-const SECRET_PROPERTY_PARTS: [&str; 6] = ["password", "secret", "token", "jaas", "key.pem", "credential"];
 
 /// The widest line of a comment.
 const COMMENT_WIDTH: usize = 100;
@@ -19,7 +16,7 @@ impl Config {
     pub fn to_documented_toml(&self) -> String {
         let mut text = String::from(
             "# The configuration in force. Variables of the environment stand over the file: kafka.brokers is\n\
-             # SEENBY__KAFKA__BROKERS. Secrets are masked.\n",
+             # SEENBY__KAFKA__BROKERS. Secrets are masked: put them in again to use this as a file.\n",
         );
         // A type of plain fields always serialises; an empty table would still list every key.
         let values = Table::try_from(self).unwrap_or_default();
@@ -74,9 +71,7 @@ fn write_list(text: &mut String, list: &Setting, item_keys: &[Setting], items: &
 
 fn write_map(text: &mut String, map: &Table) {
     for (name, value) in map {
-        let is_secret = SECRET_PROPERTY_PARTS.iter().any(|part| name.contains(part));
-        let shown = if is_secret { Value::String(MASK.to_owned()) } else { value.clone() };
-        line(text, &format!("{} = {shown}", Value::String(name.clone())));
+        line(text, &format!("{} = {value}", Value::String(name.clone())));
     }
 }
 
@@ -115,6 +110,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::config::secret::MASK;
     use crate::config::{Secret, TokenConfig, TokenRole};
 
     #[test]
@@ -155,7 +151,9 @@ mod tests {
     fn secrets_are_masked_in_print_and_debug_output() {
         let mut config = Config::default();
         config.clickhouse.password = Secret::new("hunter2");
-        config.kafka.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
+        for property in ["sasl.password", "ssl.key.password", "SSL.Private.Key.Passphrase", "ssl.private.key.x"] {
+            config.kafka.properties.insert(property.to_owned(), "hunter2".to_owned());
+        }
         config.auth.tokens.push(TokenConfig {
             app: "o#a".to_owned(),
             subject: "s".to_owned(),
@@ -164,7 +162,8 @@ mod tests {
         });
         let printed = config.to_documented_toml();
         assert!(!printed.contains("hunter2"), "{printed}");
-        assert_eq!(printed.matches(MASK).count(), 3, "{printed}");
-        assert!(!format!("{:?} {:?}", config.auth, config.clickhouse).contains("hunter2"));
+        assert_eq!(printed.matches(MASK).count(), 6, "{printed}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("hunter2"));
     }
 }
