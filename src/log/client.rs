@@ -28,6 +28,9 @@ pub(crate) fn base(kafka: &KafkaConfig, kind: ClientKind) -> ClientConfig {
         .set("client.id", "seenby")
         .set("log.connection.close", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
+    // The OpenSSL that is built in looks for certificates where nobody has any: take the system's.
+    #[cfg(feature = "tls")]
+    client.set("ssl.ca.location", "probe");
     if kind == ClientKind::Admin {
         with_user_properties(&mut client, kafka);
     }
@@ -76,6 +79,19 @@ pub(crate) fn producer(kafka: &KafkaConfig, transactional_id: Option<&str>) -> C
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string());
     }
+    with_user_properties(&mut client, kafka);
+    client
+}
+
+/// The producer of simulated traffic.
+pub(crate) fn simulator(kafka: &KafkaConfig) -> ClientConfig {
+    let mut client = base(kafka, ClientKind::Producer);
+    client
+        .set("partitioner", "murmur2_random")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "20")
+        .set("enable.idempotence", "true")
+        .set("queue.buffering.max.messages", "200000");
     with_user_properties(&mut client, kafka);
     client
 }

@@ -4,7 +4,7 @@
 //! may ask for committed offsets, and a [`Committer`] that makes the effects of a flush and its offsets visible at once.
 
 mod batch;
-mod client;
+pub(crate) mod client;
 mod commit;
 pub mod control;
 mod outbox;

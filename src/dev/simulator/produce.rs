@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -14,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use super::{RecordKind, SimulatedRecord, Simulator};
 use crate::config::KafkaConfig;
 use crate::event::CONTROL_HEADER;
+use crate::log::client;
 
 /// How many records go between two looks at the clock, the deliveries and the caller's wish.
 const BURST: u64 = 256;
@@ -149,18 +149,8 @@ fn prepare(kafka: &KafkaConfig) -> Result<(BaseProducer<Deliveries>, i32), Produ
         source: source.into(),
     };
 
-    let mut client = ClientConfig::new();
-    client
-        .set("bootstrap.servers", &kafka.brokers)
-        .set("partitioner", "murmur2_random")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "20")
-        .set("enable.idempotence", "true")
-        .set("queue.buffering.max.messages", "200000");
-    for (property, value) in &kafka.properties {
-        client.set(property, value);
-    }
-    let producer: BaseProducer<Deliveries> = client.create_with_context(Deliveries::default()).map_err(failed)?;
+    let producer: BaseProducer<Deliveries> =
+        client::simulator(kafka).create_with_context(Deliveries::default()).map_err(failed)?;
     let metadata = producer.client().fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(failed)?;
     let partitions =
         metadata.topics().iter().find(|known| known.name() == topic).map_or(0, |known| known.partitions().len());

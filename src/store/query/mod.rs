@@ -66,11 +66,6 @@ impl Queries {
         }
     }
 
-    /// The client, for questions that are not about data.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// How far the rows of a conversation's partition are complete; `None` before the first flush of the partition.
     ///
     /// Ask for it before the rows: an answer must not claim to be newer than it is.
