@@ -50,6 +50,8 @@ pub(crate) struct Ledger {
     changed: Vec<u32>,
     /// Changed cells of earlier hours.
     closed: Vec<Cell>,
+    /// Bytes of the buckets of all these cells.
+    bucket_bytes: usize,
 }
 
 impl Ledger {
@@ -63,6 +65,7 @@ impl Ledger {
         let cells = std::mem::take(&mut self.cells);
         self.closed.extend(changed.iter().filter_map(|&number| cells.get(number as usize).cloned()));
         self.by_key.clear();
+        self.bucket_bytes = self.closed.iter().map(Cell::bucket_bytes).sum();
     }
 
     /// Counts a record consumed.
@@ -82,6 +85,7 @@ impl Ledger {
         let key = CellKey { app, event_type: Some(event_type), measure: Measure::Delays, outcome: None };
         let bucket = delay::bucket_of(u64::try_from(delay_millis).unwrap_or(0));
         let cell = self.changed_cell(key);
+        let bytes_before = cell.bucket_bytes();
         cell.total += 1;
         match cell.buckets.binary_search_by_key(&bucket, |(number, _)| *number) {
             Ok(place) => {
@@ -91,12 +95,15 @@ impl Ledger {
             }
             Err(place) => cell.buckets.insert(place, (bucket, 1)),
         }
+        let bytes = cell.bucket_bytes();
+        self.bucket_bytes += bytes - bytes_before;
     }
 
     /// Gives out the total of every cell that changed since the last time, then the watermark's.
     pub(crate) fn give_out(&mut self, apps: &Apps, watermark: EventTime, next_offset: Offset, sink: &mut impl Sink) {
         for cell in self.closed.drain(..) {
             sink.ledger(&cell.fact(apps, next_offset));
+            self.bucket_bytes -= cell.bucket_bytes();
         }
         for number in self.changed.drain(..) {
             if let Some(cell) = self.cells.get_mut(number as usize) {
@@ -125,8 +132,11 @@ impl Ledger {
         self.move_to(hour);
         let cell = self.cell(key);
         if cell.total < total {
+            let bytes_before = cell.bucket_bytes();
             cell.total = total;
             cell.buckets = buckets.to_vec();
+            let bytes = cell.bucket_bytes();
+            self.bucket_bytes = self.bucket_bytes + bytes - bytes_before;
         }
     }
 
@@ -140,6 +150,7 @@ impl Ledger {
         (self.cells.capacity() + self.closed.capacity()) * size_of::<Cell>()
             + self.by_key.allocation_size()
             + self.changed.capacity() * size_of::<u32>()
+            + self.bucket_bytes
     }
 
     fn changed_cell(&mut self, key: CellKey) -> &mut Cell {
@@ -188,6 +199,10 @@ fn cell_at_ref(cells: &[Cell], number: u32) -> &Cell {
 }
 
 impl Cell {
+    fn bucket_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(u16, u64)>()
+    }
+
     fn fact<'a>(&'a self, apps: &'a Apps, next_offset: Offset) -> LedgerFact<'a> {
         LedgerFact {
             app: &apps.get(self.key.app).name,
@@ -211,5 +226,28 @@ impl CellKey {
         let mut hash = hasher.build_hasher();
         hash.write_u64(packed);
         hash.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_delays_are_in_the_books_until_their_cells_are_gone() {
+        let app = Slot::from_number(0);
+        let mut ledger = Ledger::default();
+        ledger.count_delay(app, EventType::Read, 0);
+        let with_one_bucket = ledger.bytes();
+        for power in 1..40 {
+            ledger.count_delay(app, EventType::Read, 1 << power);
+        }
+        let buckets = ledger.current().1.map(|(_, _, buckets)| buckets.len()).sum::<usize>();
+        assert!(buckets > 30, "{buckets} buckets");
+        assert!(ledger.bytes() >= with_one_bucket + (buckets - 4) * size_of::<(u16, u64)>());
+
+        ledger.changed.clear();
+        ledger.move_to(RecordTime::from_millis(HOUR_MILLIS));
+        assert_eq!(ledger.bucket_bytes, 0);
     }
 }

@@ -95,9 +95,9 @@ impl Restore {
         };
         let apps = &mut self.partition.apps;
         let app = apps.intern(app);
-        let is_new = apps.get_mut(app).meet_version(version);
+        let is_new = apps.meet_version(app, version);
         if let (ControlFact::Policy(policy), true) = (fact.control, is_new) {
-            apps.get_mut(app).add_policy(policy);
+            apps.add_policy(app, policy);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use bumpalo::Bump;
 use seenby::fold::Outcome::{Counted, Duplicate, Expired, NoChange, Opened, Parked, QuotaExceeded, Stored};
-use seenby::policy::Senders;
+use seenby::policy::{Policy, Senders};
 
 use super::support::events::{
     DAY, HOUR, NOON, group_message, group_read, policy, single_conversation_read, single_message, single_read,
@@ -102,6 +102,37 @@ fn memory_is_given_back_when_everything_has_left() {
         })
         .collect();
     assert!(full.iter().max() < full.iter().min().map(|least| least * 11 / 10).as_ref(), "grows: {full:?}");
+}
+
+#[test]
+fn quota_days_of_a_group_that_is_never_silent_are_given_back() {
+    let arena = Bump::new();
+    let mut fold = Fold::new(&arena);
+    fold.take(&policy(1, |policy| {
+        policy.group.open = true;
+        policy.group.senders = Senders::Members;
+    }));
+    let bytes: Vec<usize> = (100..200)
+        .map(|day| {
+            assert_eq!(fold.take(&group_message(&format!("m{day}")).asking_receipts().after(day * DAY)), Opened);
+            fold.flush();
+            fold.partition.state_bytes()
+        })
+        .collect();
+    let (first_days, later) = bytes.split_at(20);
+    assert!(later.iter().max() <= first_days.iter().max(), "grows: {bytes:?}");
+}
+
+#[test]
+fn policies_and_version_numbers_are_in_the_books() {
+    let arena = Bump::new();
+    let mut fold = Fold::new(&arena);
+    fold.take(&policy(1, |_| {}));
+    let with_one = fold.partition.state_bytes();
+    for version in 2..=100 {
+        fold.take(&policy(version, |_| {}));
+    }
+    assert!(fold.partition.state_bytes() - with_one >= 99 * (size_of::<Policy>() + size_of::<u64>()));
 }
 
 /// 300 group messages read by eight users each, 300 single messages, and 300 receipts that wait.

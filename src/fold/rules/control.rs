@@ -17,9 +17,9 @@ impl Partition {
             Control::Erase(erase) => (&erase.app, erase.version, EventType::Erase),
         };
         let app = self.apps.intern(app_name);
-        let outcome = if self.apps.get_mut(app).meet_version(version) {
+        let outcome = if self.apps.meet_version(app, version) {
             if let Control::Policy(policy) = control {
-                self.apps.get_mut(app).add_policy(policy);
+                self.apps.add_policy(app, policy);
             }
             sink.policy(&PolicyFact { control: fact_of(control), position });
             Outcome::Applied

@@ -25,16 +25,6 @@ impl App {
         self.history.in_force(at)
     }
 
-    /// Notes a version number of the app, which policies and erasures share; false where it was met before.
-    pub(crate) fn meet_version(&mut self, version: u64) -> bool {
-        self.versions.insert(version)
-    }
-
-    /// Takes a policy whose version was not met before.
-    pub(crate) fn add_policy(&mut self, version: &PolicyVersion) {
-        self.history.add(version);
-    }
-
     /// The policies met, each with from when it is in force and its version.
     pub(crate) fn policies(&self) -> impl Iterator<Item = (EventTime, u64, &Policy)> {
         self.history.versions()
@@ -52,7 +42,8 @@ pub(crate) struct Apps {
     slots: Slots<App>,
     by_name: HashTable<Slot<App>>,
     hasher: FixedState,
-    name_bytes: usize,
+    /// Bytes of names, version numbers and policies, as the entries' own.
+    heap_bytes: usize,
 }
 
 impl Apps {
@@ -64,7 +55,7 @@ impl Apps {
         }
         let app = App { name: name.into(), history: PolicyHistory::default(), versions: BTreeSet::new() };
         let slot = self.slots.insert(app);
-        self.name_bytes += name.len();
+        self.heap_bytes += name.len();
         let Self { slots, by_name, hasher, .. } = self;
         by_name.insert_unique(hash, slot, |&other| hash_of(hasher, &slots.get(other).name));
         slot
@@ -75,9 +66,17 @@ impl Apps {
         self.slots.get(slot)
     }
 
-    /// A known app.
-    pub(crate) fn get_mut(&mut self, slot: Slot<App>) -> &mut App {
-        self.slots.get_mut(slot)
+    /// Notes a version number of an app, which policies and erasures share; false where it was met before.
+    pub(crate) fn meet_version(&mut self, slot: Slot<App>, version: u64) -> bool {
+        let is_new = self.slots.get_mut(slot).versions.insert(version);
+        self.heap_bytes += if is_new { size_of::<u64>() } else { 0 };
+        is_new
+    }
+
+    /// Takes a policy whose version was not met before.
+    pub(crate) fn add_policy(&mut self, slot: Slot<App>, version: &PolicyVersion) {
+        self.slots.get_mut(slot).history.add(version);
+        self.heap_bytes += size_of::<(EventTime, u64)>() + size_of::<Policy>();
     }
 
     /// All apps.
@@ -87,6 +86,6 @@ impl Apps {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.bytes() + self.by_name.allocation_size() + self.name_bytes
+        self.slots.bytes() + self.by_name.allocation_size() + self.heap_bytes
     }
 }

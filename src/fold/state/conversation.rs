@@ -96,6 +96,10 @@ impl Conversation {
 
     /// Gives back what has left the state; returns whether nothing is left at all. A known roster stays for ever.
     fn drop_past(&mut self, watermark: EventTime) -> bool {
+        // Days pass in groups that are never without a message as well.
+        if let Some(group) = self.group_mut() {
+            group.quota.drop_past(watermark);
+        }
         if self.messages > 0 || self.waiting.len() > 0 {
             return false;
         }
@@ -104,7 +108,6 @@ impl Conversation {
                 [Side::First, Side::Second].into_iter().all(|reader| single.mark_in_state(reader, watermark).is_none())
             }
             ConversationKind::Group(group) => {
-                group.quota.drop_past(watermark);
                 if group.members.holds_others_than_members() {
                     group.members.drop_unneeded(watermark);
                 }
