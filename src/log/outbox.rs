@@ -43,9 +43,9 @@ pub struct Notification {
 /// One record of the rejections topic.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The key as it came, cut to [`MAX_REJECTED_BYTES`].
+    /// The key as it came, cut to 64 KiB.
     pub key: Option<Vec<u8>>,
-    /// The value as it came, cut to [`MAX_REJECTED_BYTES`]; of a settled record its event encoded again.
+    /// The value as it came, cut to 64 KiB; of a settled record its event encoded again.
     pub value: Vec<u8>,
     /// Reason and origin.
     pub headers: Vec<(&'static str, String)>,

@@ -134,7 +134,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
         }
     }
 
-    /// One turn: answers, rebalances, a flush where one is due, and a batch of records. Blocks for [`POLL_WAIT`] where
+    /// One turn: answers, rebalances, a flush where one is due, and a batch of records. Blocks for 50 ms where
     /// there is nothing to do, a little longer where the effects are behind.
     ///
     /// # Errors
