@@ -43,8 +43,15 @@ pub fn prepare(kafka: &KafkaConfig) -> Result<Topics, SourceError> {
     if !missing.is_empty() {
         runtime.block_on(create(&admin, kafka, &missing))?;
     }
-    runtime.block_on(check_times(&admin, &topics.events));
     let event_partitions = wait_until_known(&asking, &topics.events)?;
+    // Only a warning hangs on the answer, and a broker without that interface takes the whole time-out to give none.
+    let events = topics.events.clone();
+    let checking = std::thread::Builder::new()
+        .name("topic-times".to_owned())
+        .spawn(move || runtime.block_on(check_times(&admin, &events)));
+    if let Err(error) = checking {
+        tracing::warn!(%error, "what record times are stays unchecked");
+    }
     Ok(Topics { event_partitions })
 }
 
