@@ -72,9 +72,10 @@ pub struct Intake<S, K> {
     owned: BTreeMap<PartitionId, OwnedPartition>,
     /// Partitions given and not yet read back, by rebalance.
     hydrating: BTreeMap<u64, Vec<PartitionId>>,
-    /// When the last flush of partitions to be given up is waited for no longer.
-    revoke_deadline: Option<Duration>,
-    flushes_in_flight: usize,
+    revocation: Option<Revocation>,
+    /// Flushes handed over, counted upwards; the effects answer them in that order.
+    flushes_begun: u64,
+    flushes_answered: u64,
     bytes_in_flight: usize,
     state_bytes: usize,
     measured_at: Duration,
@@ -92,6 +93,15 @@ struct OwnedPartition {
     last_record_time: RecordTime,
     /// To be given up: nothing is folded any more.
     is_revoked: bool,
+}
+
+/// Partitions on their way to somebody else. Those that stay are folded and flushed meanwhile, so what is waited for is
+/// one certain flush and not that nothing is left to flush.
+struct Revocation {
+    /// When it is waited for no longer.
+    deadline: Duration,
+    /// The flush with the last records of what is to be given up; `None` until it is handed over.
+    last_flush: Option<u64>,
 }
 
 impl<S: Source, K: Clock> Intake<S, K> {
@@ -122,8 +132,9 @@ impl<S: Source, K: Clock> Intake<S, K> {
             building,
             owned: BTreeMap::new(),
             hydrating: BTreeMap::new(),
-            revoke_deadline: None,
-            flushes_in_flight: 0,
+            revocation: None,
+            flushes_begun: 0,
+            flushes_answered: 0,
             bytes_in_flight: 0,
             state_bytes: 0,
             measured_at: Duration::ZERO,
@@ -162,7 +173,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
 
     /// Whether everything folded is flushed and answered.
     pub fn is_drained(&self) -> bool {
-        self.building.is_empty() && self.flushes_in_flight == 0
+        self.building.is_empty() && self.flushes_answered == self.flushes_begun
     }
 
     /// Whether the group gave it its partitions, be they none, and all of them are read.
@@ -188,7 +199,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
     }
 
     fn take_flush_answer(&mut self, answer: FlushAnswer) -> Result<(), WorkerError> {
-        self.flushes_in_flight = self.flushes_in_flight.saturating_sub(1);
+        self.flushes_answered += 1;
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
         answer.result
     }
@@ -269,7 +280,10 @@ impl<S: Source, K: Clock> Intake<S, K> {
                 owned.is_revoked = true;
             }
         }
-        self.revoke_deadline.get_or_insert(self.clock.now() + self.limits.revoke_timeout);
+        let deadline = self.clock.now() + self.limits.revoke_timeout;
+        let revocation = self.revocation.get_or_insert(Revocation { deadline, last_flush: None });
+        // A second one waits for a flush of its own.
+        revocation.last_flush = None;
         Ok(())
     }
 
@@ -304,15 +318,18 @@ impl<S: Source, K: Clock> Intake<S, K> {
     }
 
     fn give_up_revoked(&mut self) -> Result<(), WorkerError> {
-        let Some(deadline) = self.revoke_deadline else { return Ok(()) };
-        let is_flushed = self.is_drained();
-        if !is_flushed && self.clock.now() < deadline {
+        let Some(revocation) = &mut self.revocation else { return Ok(()) };
+        if revocation.last_flush.is_none() && self.building.is_empty() {
+            revocation.last_flush = Some(self.flushes_begun);
+        }
+        let is_flushed = revocation.last_flush.is_some_and(|last| self.flushes_answered >= last);
+        if !is_flushed && self.clock.now() < revocation.deadline {
             return Ok(());
         }
         if !is_flushed {
             tracing::warn!("the last flush of revoked partitions did not end in time: the next owner folds it again");
         }
-        self.revoke_deadline = None;
+        self.revocation = None;
         let dropped = self.drop_states(|_, owned| owned.is_revoked);
         Ok(self.source.unassign(&dropped)?)
     }
@@ -320,7 +337,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
     fn is_flush_due(&self) -> bool {
         let Some(begun) = self.building.begun() else { return false };
         self.is_stopping
-            || self.revoke_deadline.is_some()
+            || self.revocation.as_ref().is_some_and(|revocation| revocation.last_flush.is_none())
             || self.is_flush_full()
             || self.is_over_memory()
             || self.clock.now().saturating_sub(begun) >= self.limits.flush_interval
@@ -349,8 +366,11 @@ impl<S: Source, K: Clock> Intake<S, K> {
         let bytes = flush.bytes();
         // Only this thread sends, so the queue has room; a closed one means that the pipeline ends.
         if self.queues.flushes.try_send(flush).is_ok() {
-            self.flushes_in_flight += 1;
+            self.flushes_begun += 1;
             self.bytes_in_flight += bytes;
+            if let Some(revocation) = &mut self.revocation {
+                revocation.last_flush.get_or_insert(self.flushes_begun);
+            }
         }
     }
 
@@ -443,3 +463,6 @@ impl<S: Source, K: Clock> Intake<S, K> {
         self.arena.reset();
     }
 }
+
+#[cfg(test)]
+mod tests;
