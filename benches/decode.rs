@@ -1,6 +1,8 @@
 //! Decoding on one core: 100,000 records of the simulator's mix, from bytes to events, as a worker does it: into one
 //! arena that is emptied after every batch.
 
+#![allow(clippy::expect_used)] // a bench that cannot be set up must fail
+
 use std::hint::black_box;
 
 use bumpalo::Bump;
