@@ -4,6 +4,10 @@
 //! Positions never change, so pages have no gap and no repeat while newer readers arrive. The last reader retained when
 //! the list was first asked for travels along as the floor: readers whom newer ones push out between two pages are
 //! still shown, so the pages together hold at least the list as it was at the first.
+//!
+//! Where those who have not read follow the readers (`status=all`), somebody may read between two pages and would then be
+//! on none, or on two. There the latest receipt known at the first page travels along too, and the pages together are
+//! exactly the list as it was at the first.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::ApiError;
-use crate::store::query::ReaderPosition;
+use crate::store::query::{ReaderPosition, Snapshot};
 
 /// A cursor read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +26,15 @@ pub(crate) enum Cursor {
         after: ReaderPosition,
         /// The last one retained at the first page; `None` where all were.
         floor: Option<ReaderPosition>,
+        /// The receipts that the list knows.
+        snapshot: Snapshot,
     },
     /// Goes on after this user among those who have not read.
     Unread {
         /// The last one shown; empty where the readers just ended.
         after_user: String,
+        /// The receipts that the list knows.
+        snapshot: Snapshot,
     },
 }
 
@@ -51,6 +59,9 @@ struct Wire {
     /// The last user shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     u: Option<String>,
+    /// The snapshot, where it is not of all receipts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
 }
 
 impl ListFingerprint {
@@ -71,11 +82,12 @@ impl Cursor {
     /// The text that stands in `next_cursor`.
     pub(crate) fn encode(&self, list: ListFingerprint) -> String {
         let wire = |position: &ReaderPosition| (position.at, position.ack_id.clone(), position.reader.clone());
-        let (after, floor, user) = match self {
-            Self::Readers { after, floor } => (Some(wire(after)), floor.as_ref().map(wire), None),
-            Self::Unread { after_user } => (None, None, Some(after_user.clone())),
+        let (after, floor, user, snapshot) = match self {
+            Self::Readers { after, floor, snapshot } => (Some(wire(after)), floor.as_ref().map(wire), None, snapshot),
+            Self::Unread { after_user, snapshot } => (None, None, Some(after_user.clone()), snapshot),
         };
-        let wire = Wire { l: hex::encode(list.0), a: after, f: floor, u: user };
+        let version = (*snapshot != Snapshot::ALL).then(|| snapshot.version());
+        let wire = Wire { l: hex::encode(list.0), a: after, f: floor, u: user, s: version };
         // Numbers and texts always serialise.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).unwrap_or_default())
     }
@@ -92,9 +104,12 @@ impl Cursor {
             return Err(invalid());
         }
         let position = |(at, ack_id, reader): WirePosition| ReaderPosition { at, ack_id, reader };
+        let snapshot = wire.s.map_or(Snapshot::ALL, Snapshot::from_version);
         match (wire.a, wire.f, wire.u) {
-            (Some(after), floor, None) => Ok(Self::Readers { after: position(after), floor: floor.map(position) }),
-            (None, None, Some(after_user)) => Ok(Self::Unread { after_user }),
+            (Some(after), floor, None) => {
+                Ok(Self::Readers { after: position(after), floor: floor.map(position), snapshot })
+            }
+            (None, None, Some(after_user)) => Ok(Self::Unread { after_user, snapshot }),
             _ => Err(invalid()),
         }
     }
@@ -118,9 +133,12 @@ mod tests {
 
     fn cursors() -> impl Strategy<Value = Cursor> {
         prop_oneof![
-            (positions(), proptest::option::of(positions()))
-                .prop_map(|(after, floor)| Cursor::Readers { after, floor }),
-            ".{0,20}".prop_map(|after_user| Cursor::Unread { after_user }),
+            (positions(), proptest::option::of(positions()), any::<u64>()).prop_map(|(after, floor, version)| {
+                Cursor::Readers { after, floor, snapshot: Snapshot::from_version(version) }
+            }),
+            (".{0,20}", any::<u64>()).prop_map(|(after_user, version)| {
+                Cursor::Unread { after_user, snapshot: Snapshot::from_version(version) }
+            }),
         ]
     }
 
@@ -141,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_list_is_refused() {
-        let cursor = Cursor::Unread { after_user: "u".to_owned() };
+        let cursor = Cursor::Unread { after_user: "u".to_owned(), snapshot: Snapshot::ALL };
         let text = cursor.encode(ListFingerprint::of(["ab", "c"]));
         assert!(Cursor::decode(&text, ListFingerprint::of(["a", "bc"])).is_err());
     }

@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::error::{ApiError, EasemobError};
 use super::parameters::{MAX_LIMIT, MessagePath};
 use crate::event::{AppId, ConversationKey, MessageId};
-use crate::store::query::{ReaderOrder, ReaderRow, ReaderSelection, Start};
+use crate::store::query::{GroupMessage, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
 
 /// The vendor's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -39,7 +39,8 @@ pub(crate) struct AckPage {
     userlist: Vec<AckUser>,
     /// How many readers are retained.
     total: u64,
-    /// Give it as `key` to get the next page; empty on the last one.
+    /// Give it as `key` to get the next page; empty on the last one. A receipt id, followed by `/` and the reader where
+    /// several readers' receipts have that id.
     next_key: String,
     /// Whether this is the last page.
     is_last: bool,
@@ -73,7 +74,7 @@ pub(crate) struct AckQuery {
     /// How many in one answer; what is no number from 1 to 500 counts as 500.
     #[param(required = false, minimum = 1, maximum = 500, default = 500)]
     limit: usize,
-    /// The receipt id to begin with: the `next_key` of the page before. The word `undefined` counts as absent.
+    /// The receipt id to begin with, or receipt id, `/` and reader: the `next_key` of the page before. The word `undefined` counts as absent.
     key: Option<String>,
 }
 
@@ -153,16 +154,23 @@ impl ApiState {
         let counts = self.queries.reader_counts(&message).await?;
         let start = match &query.key {
             None => Some(Start::First),
-            Some(ack_id) => self.queries.reader_by_ack_id(&message, ack_id).await?.map(|row| Start::At(row.position)),
+            Some(key) => {
+                let (ack_id, user) = split_key(key);
+                self.queries.reader_by_ack_id(&message, ack_id, user).await?.map(|row| Start::At(row.position))
+            }
         };
         let mut rows = Vec::new();
         if let Some(start) = start {
             let floor = counts.floor.as_ref();
             let limit = query.limit + 1;
-            let selection = ReaderSelection { order: ReaderOrder::Newest, start, floor, users: &[], limit };
+            let order = ReaderOrder::Newest;
+            let selection = ReaderSelection { order, start, floor, snapshot: Snapshot::ALL, users: &[], limit };
             rows = self.queries.readers(&message, &selection).await?;
         }
-        let next_key = rows.get(query.limit).map(|row| row.position.ack_id.clone());
+        let next_key = match rows.get(query.limit) {
+            Some(row) => Some(self.key_of(&message, &row.position).await?),
+            None => None,
+        };
         rows.truncate(query.limit);
         Ok(Some(AckPage {
             ackmid: message.id,
@@ -173,6 +181,22 @@ impl ApiState {
             timestamp: super::now().millis(),
         }))
     }
+}
+
+impl ApiState {
+    /// The key of the page that begins with this reader. Clients choose receipt ids, so several readers may share one: a
+    /// bare id would lead back to the newest of them, for ever.
+    async fn key_of(&self, message: &GroupMessage, position: &ReaderPosition) -> Result<String, ApiError> {
+        let ReaderPosition { ack_id, reader, .. } = position;
+        let found = self.queries.reader_by_ack_id(message, ack_id, None).await?;
+        let is_unambiguous = found.is_some_and(|row| row.position == *position);
+        Ok(if is_unambiguous { ack_id.clone() } else { format!("{ack_id}/{reader}") })
+    }
+}
+
+/// Receipt id and reader of a key; `/` stands in no id.
+fn split_key(key: &str) -> (&str, Option<&str>) {
+    key.split_once('/').map_or((key, None), |(ack_id, user)| (ack_id, Some(user)))
 }
 
 impl AckPage {

@@ -121,7 +121,9 @@ async fn record(State(metrics): State<RequestMetrics>, request: Request, next: N
 /// Gives every refusal a body, the framework's own among them, in the form that the path speaks.
 async fn write_errors(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let is_easemob = is_easemob_path(request.uri().path());
+    // The route where there is one: only names stand in a path that leads nowhere.
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_easemob = is_easemob_path(route.unwrap_or(request.uri().path()));
     let mut response = next.run(request).await;
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
@@ -152,9 +154,12 @@ async fn write_errors(request: Request, next: Next) -> Response {
     written
 }
 
-/// `/{org}/{app}/chatgroups/…`: what the vendor's SDKs call.
+/// `/{org}/{app}/chatgroups/…`: what the vendor's SDKs call; but not `/v1/{org}/{app}/groups/…` of an app of that name.
 fn is_easemob_path(path: &str) -> bool {
-    path.split('/').nth(3) == Some("chatgroups")
+    let mut parts = path.split('/').skip(1);
+    let is_own = parts.next() == Some("v1");
+    let (collection, next) = (parts.nth(1), parts.next());
+    collection == Some("chatgroups") && !(is_own && matches!(next, None | Some("groups")))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -226,6 +231,7 @@ mod tests {
             )
             .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(60)).await }))
             .route("/o/a/chatgroups/slow", get(|| async { tokio::time::sleep(Duration::from_secs(60)).await }))
+            .route("/v1/{org}/{app}/groups/{group}", get(|| async { StatusCode::BAD_REQUEST }))
             .route("/json", post(|body: axum::Json<Value>| async move { body }));
         let config = ApiConfig { timeout_ms: 50, max_body_bytes: 100, ..ApiConfig::default() };
         apply(routes, &config, &Telemetry::default())
@@ -290,6 +296,13 @@ mod tests {
             405,
             "method_not_allowed",
         );
+    }
+
+    #[tokio::test]
+    async fn an_app_may_have_the_name_of_the_vendors_collection() {
+        assert_problem(&get_path("/v1/o/chatgroups/groups/g").await, 400, "invalid_request");
+        assert_problem(&get_path("/v1/o/chatgroups/groups/g/nowhere").await, 404, "not_found");
+        assert_envelope(&get_path("/v1/a/chatgroups/g/nowhere").await, 404, "not_found");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use super::parameters::{MessagePath, ReadStatus, ReadersQuery};
 use crate::event::{AppId, ConversationKey, MessageId};
 use crate::fold::Outcome;
 use crate::store::query::{
-    Frontier, GroupMessage, ReaderCounts, ReaderPosition, ReaderRow, ReaderSelection, Start, UnreadSelection,
+    Frontier, GroupMessage, ReaderCounts, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection,
 };
 
 /// A page of the readers of a message.
@@ -189,11 +189,17 @@ impl ApiState {
     ) -> Result<(Vec<ReaderView>, Option<Cursor>), ApiError> {
         // Users asked for by name are found among the evicted too.
         let first_floor = if query.user.is_empty() { counts.floor.clone() } else { None };
-        let (readers_from, mut after_user) = match (cursor, query.status) {
-            (None, ReadStatus::Read | ReadStatus::All) => (Some((Start::First, first_floor)), String::new()),
-            (None, ReadStatus::Unread) => (None, String::new()),
-            (Some(Cursor::Readers { after, floor }), _) => (Some((Start::After(after), floor)), String::new()),
-            (Some(Cursor::Unread { after_user }), _) => (None, after_user),
+        // Who reads between two pages must stand on one side of a list of both.
+        let first_snapshot = if query.status == ReadStatus::All { counts.snapshot } else { Snapshot::ALL };
+        let (readers_from, mut after_user, snapshot) = match (cursor, query.status) {
+            (None, ReadStatus::Read | ReadStatus::All) => {
+                (Some((Start::First, first_floor)), String::new(), first_snapshot)
+            }
+            (None, ReadStatus::Unread) => (None, String::new(), first_snapshot),
+            (Some(Cursor::Readers { after, floor, snapshot }), _) => {
+                (Some((Start::After(after), floor)), String::new(), snapshot)
+            }
+            (Some(Cursor::Unread { after_user, snapshot }), _) => (None, after_user, snapshot),
         };
 
         let mut page = Vec::new();
@@ -202,6 +208,7 @@ impl ApiState {
                 order: query.order.into(),
                 start,
                 floor: floor.as_ref(),
+                snapshot,
                 users: &query.user,
                 limit: query.limit + 1,
             };
@@ -211,7 +218,7 @@ impl ApiState {
             let last = rows.last().map(|row| row.position.clone());
             page.extend(rows.into_iter().map(|row| ReaderView::read(row, counts.floor.as_ref())));
             if let Some(after) = last.filter(|_| has_more) {
-                return Ok((page, Some(Cursor::Readers { after, floor })));
+                return Ok((page, Some(Cursor::Readers { after, floor, snapshot })));
             }
         }
         if query.status == ReadStatus::Read || message.audience.is_none() {
@@ -219,7 +226,7 @@ impl ApiState {
         }
 
         let room = query.limit - page.len();
-        let selection = UnreadSelection { after_user: &after_user, users: &query.user, limit: room + 1 };
+        let selection = UnreadSelection { after_user: &after_user, snapshot, users: &query.user, limit: room + 1 };
         let mut users = self.queries.unread(message, &selection).await?;
         let has_more = users.len() > room;
         users.truncate(room);
@@ -227,7 +234,7 @@ impl ApiState {
             after_user.clone_from(last);
         }
         page.extend(users.into_iter().map(ReaderView::unread));
-        Ok((page, has_more.then_some(Cursor::Unread { after_user })))
+        Ok((page, has_more.then_some(Cursor::Unread { after_user, snapshot })))
     }
 }
 

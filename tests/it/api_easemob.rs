@@ -67,6 +67,34 @@ fn native_clients_page_by_the_receipt_id_to_start_from() {
 }
 
 #[test]
+fn readers_who_share_a_receipt_id_are_paged_to_the_end() {
+    let mut api = TestApi::new("easemob_shared_ids");
+    let readers = ["bob", "carol", "dave", "erin"];
+    let mut records = vec![open_policy(1, |_| {}), group_message("m1").asking_receipts().record()];
+    records.extend(
+        readers
+            .iter()
+            .zip(1..)
+            .map(|(reader, minutes)| group_read("m1").from(reader).after(minutes * MINUTE).with("id", "1").record()),
+    );
+    api.flush(&records);
+
+    let (mut met, mut key) = (Vec::new(), String::new());
+    for _ in 0..10 {
+        let data = api.ok(&format!("{ACKS}?limit=1&key={key}"))["data"].take();
+        met.push(data["userlist"][0]["username"].as_str().unwrap().to_owned());
+        if data["is_last"] == true {
+            break;
+        }
+        data["next_key"].as_str().unwrap().clone_into(&mut key);
+    }
+    assert_eq!(met, ["erin", "dave", "carol", "bob"]);
+    assert_eq!(key, "1/bob");
+    assert_eq!(api.ok(&format!("{ACKS}?key=1"))["data"]["userlist"].as_array().unwrap().len(), 4);
+    assert_eq!(api.ok(&format!("{ACKS}?key=1/nobody"))["data"]["userlist"], json!([]));
+}
+
+#[test]
 fn a_setting_gives_plain_names() {
     let mut api = TestApi::with_config("easemob_names", |config| config.api.easemob_string_lists = true);
     read_by_three(&mut api);

@@ -1,4 +1,4 @@
--- The reader whose receipt has this id; the newest where a client used one id for several.
+-- The reader whose receipt has this id: the one named, or the newest where clients used one id for several.
 SELECT reader, at_ms, ack_id, content
 FROM
 (
@@ -9,6 +9,6 @@ FROM
     ORDER BY version DESC
     LIMIT 1 BY reader
 )
-WHERE ack_id = ?
+WHERE ack_id = ? AND (? = '' OR reader = ?)
 ORDER BY at_ms DESC, reader DESC
 LIMIT 1

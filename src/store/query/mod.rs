@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
-pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Start, UnreadSelection};
+pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
 
 use super::StoreError;
 use super::connection::{Attempt, connect, statement_timeout};

@@ -4,7 +4,7 @@ use clickhouse::Row;
 use clickhouse::query::Query;
 use serde::Deserialize;
 
-use super::{Queries, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Start, UnreadSelection};
+use super::{Queries, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
 use crate::event::{AppId, ConversationKey, EventTime, MessageId};
 use crate::fold::Outcome;
 use crate::store::StoreError;
@@ -41,6 +41,8 @@ pub struct ReaderCounts {
     pub distinct: u64,
     /// Position of the last one retained; `None` while none was evicted.
     pub floor: Option<ReaderPosition>,
+    /// The receipts counted.
+    pub snapshot: Snapshot,
 }
 
 #[derive(Row, Deserialize)]
@@ -58,6 +60,7 @@ struct MessageRow {
 struct CountsRow {
     distinct_readers: u64,
     last_retained: (i64, String, String),
+    latest_version: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -133,7 +136,7 @@ impl Queries {
         let (at, ack_id, reader) = row.last_retained;
         let is_any_evicted = row.distinct_readers > u64::from(message.reader_cap);
         let floor = is_any_evicted.then_some(ReaderPosition { at, ack_id, reader });
-        Ok(ReaderCounts { distinct: row.distinct_readers, floor })
+        Ok(ReaderCounts { distinct: row.distinct_readers, floor, snapshot: Snapshot::from_version(row.latest_version) })
     }
 
     /// A page of readers.
@@ -155,7 +158,7 @@ impl Queries {
             Start::At(position) => (position, true),
         };
         let lowest = ReaderPosition::lowest();
-        let query = message.bind_key(self.client.query(sql));
+        let query = message.bind_key(self.client.query(sql)).bind(selection.snapshot.version());
         let query = bind_position(query, start).bind(includes_start);
         let query = bind_position(query, start);
         let query = bind_position(query, selection.floor.unwrap_or(&lowest))
@@ -166,7 +169,7 @@ impl Queries {
         Ok(rows.into_iter().map(ReaderRow::from).collect())
     }
 
-    /// The reader whose receipt has this id.
+    /// The reader whose receipt has this id; the newest where several share it and no `user` is named.
     ///
     /// # Errors
     /// What ClickHouse said.
@@ -174,8 +177,12 @@ impl Queries {
         &self,
         message: &GroupMessage,
         ack_id: &str,
+        user: Option<&str>,
     ) -> Result<Option<ReaderRow>, StoreError> {
-        let query = message.bind_key(self.client.query(include_str!("ack_position.sql"))).bind(ack_id);
+        let query = message.bind_key(self.client.query(include_str!("ack_position.sql")));
+        // No id is empty.
+        let user = user.unwrap_or_default();
+        let query = query.bind(ack_id).bind(user).bind(user);
         let row = self.reading("receipts").bounded(query.fetch_optional::<SelectedReader>()).await?;
         Ok(row.map(ReaderRow::from))
     }
@@ -194,7 +201,7 @@ impl Queries {
             .bind(selection.after_user)
             .bind(selection.users)
             .bind(selection.users);
-        let query = message.bind_key(query).bind(selection.limit as u64);
+        let query = message.bind_key(query).bind(selection.snapshot.version()).bind(selection.limit as u64);
         self.reading("roster_changes").bounded(query.fetch_all::<String>()).await
     }
 

@@ -33,6 +33,25 @@ pub struct ReaderRow {
     pub content: Option<String>,
 }
 
+/// Which receipts a list knows: those up to a place in the log. What arrives later changes nothing in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot(u64);
+
+impl Snapshot {
+    /// Every receipt there is.
+    pub const ALL: Self = Self(0);
+
+    /// Takes the number that [`Self::version`] gave.
+    pub const fn from_version(version: u64) -> Self {
+        Self(version)
+    }
+
+    /// The version of the latest receipt known; versions of rows fall from receipt to receipt.
+    pub const fn version(self) -> u64 {
+        self.0
+    }
+}
+
 /// Which end of the list comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReaderOrder {
@@ -62,6 +81,8 @@ pub struct ReaderSelection<'a> {
     pub start: Start,
     /// Readers before this position are not shown; `None` shows all.
     pub floor: Option<&'a ReaderPosition>,
+    /// Receipts that are known.
+    pub snapshot: Snapshot,
     /// Of these users only; empty for all.
     pub users: &'a [String],
     /// At most so many.
@@ -73,6 +94,8 @@ pub struct ReaderSelection<'a> {
 pub struct UnreadSelection<'a> {
     /// Users after this one; empty for the first page.
     pub after_user: &'a str,
+    /// Receipts that are known.
+    pub snapshot: Snapshot,
     /// Of these users only; empty for all.
     pub users: &'a [String],
     /// At most so many.

@@ -1,4 +1,4 @@
--- The audience of a message (members at its place in the log, without the sender) minus its readers, by user.
+-- The audience of a message (members at its place in the log, without the sender) minus its readers as of a place in the log, by user.
 SELECT user
 FROM
 (
@@ -15,7 +15,7 @@ WHERE is_member
         SELECT reader
         FROM receipts
         WHERE app = ? AND conversation = ? AND message = ? AND sent_at = fromUnixTimestamp64Milli(toInt64(?), 'UTC')
-            AND kind = 'read'
+            AND kind = 'read' AND version >= toUInt64(?)
     )
 ORDER BY user
 LIMIT toUInt64(?)
