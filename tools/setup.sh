@@ -9,6 +9,7 @@ CHDB_VERSION=26.7.3-stable.1
 CHDB_SHA256=36ad4e999882821ef13cf2d0f52c93f48e6ee1b4498b35a201c23ce4b8d15bf5
 KAFKA_VERSION=4.3.0
 RUST_AT_LEAST=1.90
+NODE_AT_LEAST=20
 
 purpose=${1:-test}
 missing=()
@@ -23,16 +24,20 @@ at_least() { # version found, version wanted
 need cargo "builds seenby" "install Rust $RUST_AT_LEAST or newer (rustup)"
 need cc "builds librdkafka" "Debian: apt-get install build-essential"
 need make "builds librdkafka" "Debian: apt-get install build-essential"
-need npm "fetches the ClickHouse engine" "install Node.js 20 or newer"
+need npm "fetches the ClickHouse engine" "install Node.js $NODE_AT_LEAST or newer"
 need sha256sum "verifies what was fetched" "part of GNU coreutils"
 if command -v rustc >/dev/null 2>&1; then
     rust=$(rustc --version | cut -d ' ' -f 2)
     at_least "$rust" "$RUST_AT_LEAST" || missing+=("rustc $rust: too old; install Rust $RUST_AT_LEAST or newer (rustup update)")
 fi
+if command -v node >/dev/null 2>&1; then
+    node=$(node --version)
+    at_least "${node#v}" "$NODE_AT_LEAST" || missing+=("node $node: too old; install Node.js $NODE_AT_LEAST or newer")
+fi
 if [ "$purpose" = test ]; then
     need java "runs Kafka for the tests" "Debian: apt-get install openjdk-17-jre-headless"
     need mvn "fetches Kafka" "Debian: apt-get install maven"
-    need node "runs the SDK tests" "install Node.js 20 or newer"
+    need node "runs the SDK tests" "install Node.js $NODE_AT_LEAST or newer"
     if command -v java >/dev/null 2>&1; then
         java=$(java -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p')
         [ "${java:-0}" -ge 17 ] || missing+=("java $java: too old; Kafka needs 17 or newer")
@@ -74,6 +79,13 @@ if [ "$purpose" = test ] && [ -z "${SEENBY_KAFKA:-}" ] && [ ! -f "$kafka/verifie
     mvn --batch-mode --quiet --file tools/kafka/pom.xml dependency:copy-dependencies \
         -DoutputDirectory="$PWD/$work/kafka/libs" -DincludeScope=runtime
     (cd "$work/kafka/libs" && sha256sum --check --quiet --strict) < tools/kafka/SHA256SUMS
+    # A jar that the list does not name would be loaded all the same.
+    jars=("$work"/kafka/libs/*)
+    listed=$(wc -l < tools/kafka/SHA256SUMS)
+    if [ "${#jars[@]}" -ne "$listed" ]; then
+        echo "Maven fetched ${#jars[@]} files for Kafka, tools/kafka/SHA256SUMS lists $listed" >&2
+        exit 1
+    fi
     touch "$work/kafka/verified"
     rm -rf "$kafka"
     mv "$work/kafka" "$kafka"
