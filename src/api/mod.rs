@@ -7,7 +7,7 @@
 //!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
 //! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
 //! - `cursor`: where the next page begins;
-//! - `server`: connections, and the watch over ClickHouse that readiness shows.
+//! - `server`: connections, their limits and their end.
 
 mod auth;
 mod cursor;

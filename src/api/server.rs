@@ -1,4 +1,4 @@
-//! Connections, and the watch over ClickHouse.
+//! Connections, their limits and their end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::config::Config;
 use crate::observe::Telemetry;
-use crate::store::{StoreError, check_schema, connect};
+use crate::store::watch_clickhouse;
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,11 +32,15 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// How many connections are open at once; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
 
+/// How long a connection may serve requests; then it ends with the one under way.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long the last request of a connection may take, its answer read: a client that reads nothing would hold the
+/// connection for ever.
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long requests that are under way may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often ClickHouse is asked whether it answers.
-const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long to wait where no connection can be accepted: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -85,10 +89,13 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 /// Serves the API on a listener until `stop` ends, and keeps the conditions `clickhouse_answers` and `schema_current`
 /// of the process's readiness up to date.
 pub async fn serve(config: &Config, telemetry: Telemetry, listener: TcpListener, stop: impl Future<Output = ()>) {
+    if config.auth.tokens.is_empty() {
+        tracing::warn!("auth.tokens is empty: every question for data will be answered with 401");
+    }
     let router = super::router(config, &telemetry);
     tokio::select! {
         () = accept(listener, router, stop) => {}
-        () = watch_clickhouse(config, &telemetry) => {}
+        () = watch_clickhouse(&config.clickhouse, &telemetry.readiness) => {}
     }
 }
 
@@ -108,7 +115,8 @@ async fn accept(listener: TcpListener, router: Router, stop: impl Future<Output 
         };
         match (accepted, permit) {
             (Ok((stream, _)), Ok(permit)) => {
-                tokio::spawn(serve_connection(stream, router.clone(), stopped.clone(), permit));
+                let bounds = (CONNECTION_LIFE, LAST_REQUEST_TIMEOUT);
+                tokio::spawn(serve_connection(stream, router.clone(), stopped.clone(), bounds, permit));
             }
             (Err(error), _) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -126,10 +134,12 @@ async fn accept(listener: TcpListener, router: Router, stop: impl Future<Output 
     }
 }
 
+/// Serves a connection for its life, or until the server stops, then its last request for no longer than the second bound.
 async fn serve_connection(
     stream: TcpStream,
     router: Router,
     mut stopped: watch::Receiver<bool>,
+    (life, last_request): (Duration, Duration),
     _permit: OwnedSemaphorePermit,
 ) {
     let service = router.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
@@ -139,12 +149,18 @@ async fn serve_connection(
     protocol.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_BYTES);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     // The guard that the channel gives must not be held while the connection ends.
-    let stopping = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let ending = tokio::time::timeout(life, async move { drop(stopped.wait_for(|stopped| *stopped).await) });
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopping => {
+        _ = ending => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(last_request, connection).await {
+                Ok(result) => result,
+                Err(_) => {
+                    tracing::debug!("a connection was cut: its client did not read the answer");
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = result {
@@ -152,29 +168,55 @@ async fn serve_connection(
     }
 }
 
-/// Asks ClickHouse again and again whether it answers with the schema that this binary was made for. Never ends.
-async fn watch_clickhouse(config: &Config, telemetry: &Telemetry) {
-    let answers = telemetry.readiness.condition("clickhouse_answers");
-    let schema = telemetry.readiness.condition("schema_current");
-    loop {
-        match check_schema(&config.clickhouse, &connect(&config.clickhouse)).await {
-            Ok(()) => {
-                answers.met();
-                schema.met();
-            }
-            Err(
-                error @ (StoreError::SchemaOlder { .. }
-                | StoreError::SchemaNewer { .. }
-                | StoreError::SchemaDiffers { .. }),
-            ) => {
-                answers.met();
-                schema.unmet(error.to_string());
-            }
-            Err(error) => {
-                answers.unmet(error.to_string());
-                schema.unmet("unknown while ClickHouse does not answer");
-            }
-        }
-        tokio::time::sleep(WATCH_INTERVAL).await;
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::{Read as _, Write as _};
+
+    use axum::routing::get;
+
+    use super::*;
+
+    const LIFE: Duration = Duration::from_millis(500);
+
+    /// A client's end of a served connection, and the connections that are left: one, and none while it is open.
+    async fn connected(router: Router) -> (std::net::TcpStream, Arc<Semaphore>, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (served, _) = listener.accept().await.unwrap();
+        let connections = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&connections).acquire_owned().await.unwrap();
+        let (stopping, stopped) = watch::channel(false);
+        tokio::spawn(serve_connection(served, router, stopped, (LIFE, LIFE), permit));
+        (client, connections, stopping)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_does_not_keep_its_connection() {
+        // More than the buffers of both ends hold.
+        let large = Router::new().route("/", get(|| async { vec![b'a'; 64 << 20] }));
+        let (mut client, connections, _stopping) = connected(large).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), connections.acquire()).await.unwrap().unwrap().forget();
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_answered_beyond_the_connections_life() {
+        let slow = Router::new().route(
+            "/",
+            get(|| async {
+                tokio::time::sleep(LIFE * 5 / 4).await;
+                "fine"
+            }),
+        );
+        let (mut client, _connections, _stopping) = connected(slow).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).map(|_| answer)
+        });
+        let answer = reading.await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("fine"), "{answer}");
     }
 }

@@ -16,6 +16,7 @@ mod rows;
 mod schema;
 mod split;
 mod table;
+mod watch;
 
 pub use clickhouse::ClickHouseStore;
 pub use connection::connect;
@@ -23,6 +24,7 @@ pub use error::StoreError;
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};
 pub use table::Table;
+pub use watch::watch_clickhouse;
 
 use crate::event::{EventTime, Offset, PartitionId};
 use crate::fold::Partition;

@@ -34,16 +34,13 @@ pub use stop::StopSignal;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::config::{ClickHouseConfig, Config, Delivery};
+use crate::config::{Config, Delivery};
 use crate::event::{Epoch, PartitionId};
 use crate::log::{
     CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, PlainCommitter, TransactionalCommitter, topics,
 };
-use crate::observe::{Condition, Telemetry, serve_in_background};
-use crate::store::{ClickHouseStore, TopicIdentity, check_schema, connect};
-
-/// How often readiness asks ClickHouse.
-const READINESS_INTERVAL: Duration = Duration::from_secs(5);
+use crate::observe::{Telemetry, serve_in_background};
+use crate::store::{ClickHouseStore, TopicIdentity, check_schema, connect, watch_clickhouse};
 
 /// Runs a worker in the foreground until a signal: SIGTERM and SIGINT finish the flush and keep the membership, unless
 /// `leave` is set; SIGUSR1 leaves the group.
@@ -105,7 +102,8 @@ impl Worker {
             Err(error) if !error.is_retryable() => return Err(error.into()),
             _ => {}
         }
-        runtime.spawn(watch_schema(config.clickhouse.clone(), telemetry.readiness.condition("clickhouse")));
+        let (clickhouse, readiness) = (config.clickhouse.clone(), telemetry.readiness.clone());
+        runtime.spawn(async move { watch_clickhouse(&clickhouse, &readiness).await });
         let topics = topics::prepare(&config.kafka)?;
         let topic = TopicIdentity {
             topic: config.kafka.topics.events.clone(),
@@ -165,18 +163,6 @@ impl Worker {
         }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         first
-    }
-}
-
-/// Keeps telling whether ClickHouse answers with the tables that this binary needs.
-async fn watch_schema(config: ClickHouseConfig, condition: Condition) {
-    loop {
-        // A connection that failed once is not asked again.
-        match check_schema(&config, &connect(&config)).await {
-            Ok(()) => condition.met(),
-            Err(error) => condition.unmet(error.to_string()),
-        }
-        tokio::time::sleep(READINESS_INTERVAL).await;
     }
 }
 
