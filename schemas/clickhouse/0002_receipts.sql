@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS ${database}.receipts ${on_cluster}
     epoch        UInt16 CODEC(ZSTD),
     partition    UInt32 CODEC(ZSTD),
     offset       UInt64 CODEC(Delta, ZSTD),
+    own_epoch    UInt16 CODEC(ZSTD),                      -- where the record stands: an older generation's where it waited since
+    own_partition UInt32 CODEC(ZSTD),
     own_offset   UInt64 CODEC(Delta, ZSTD),
     record_time  DateTime64(3, 'UTC') CODEC(Delta, ZSTD),
     version      UInt64 MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(epoch), 48), offset)) CODEC(Delta, ZSTD)

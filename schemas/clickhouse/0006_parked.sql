@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS ${database}.parked ${on_cluster}
     epoch        UInt16 CODEC(ZSTD),
     partition    UInt32 CODEC(ZSTD),
     offset       UInt64 CODEC(Delta, ZSTD),
+    own_epoch    UInt16 CODEC(ZSTD),                      -- the same as epoch and partition: named as in `settlements`
+    own_partition UInt32 CODEC(ZSTD),
     own_offset   UInt64 CODEC(Delta, ZSTD),
     type         Enum8('delivered' = 1, 'read' = 2, 'recall' = 3),
     chat         Enum8('single' = 1, 'group' = 2),

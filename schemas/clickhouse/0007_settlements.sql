@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS ${database}.settlements ${on_cluster}
     epoch        UInt16 CODEC(ZSTD),
     partition    UInt32 CODEC(ZSTD),
     offset       UInt64 CODEC(Delta, ZSTD),               -- the message's, or the record's that moved the watermark past the wait
+    own_epoch    UInt16 CODEC(ZSTD),                      -- where the record stands: an older generation's where it waited since
+    own_partition UInt32 CODEC(ZSTD),
     own_offset   UInt64 CODEC(Delta, ZSTD),               -- the waiting record's
     type         Enum8('delivered' = 1, 'read' = 2, 'recall' = 3),
     chat         Enum8('single' = 1, 'group' = 2),
@@ -20,5 +22,5 @@ CREATE TABLE IF NOT EXISTS ${database}.settlements ${on_cluster}
 )
 ENGINE = ${replicated}ReplacingMergeTree
 PARTITION BY toMonday(at)
-ORDER BY (app, conversation, epoch, partition, offset, own_offset)
+ORDER BY (app, conversation, epoch, partition, offset, own_epoch, own_partition, own_offset)
 SETTINGS index_granularity = 512

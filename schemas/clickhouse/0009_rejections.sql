@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS ${database}.rejections ${on_cluster}
     epoch        UInt16 CODEC(ZSTD),
     partition    UInt32 CODEC(ZSTD),
     offset       UInt64 CODEC(Delta, ZSTD),
+    own_epoch    UInt16 CODEC(ZSTD),                      -- where the refused record stands: an older generation's where it waited since
+    own_partition UInt32 CODEC(ZSTD),
     own_offset   UInt64 CODEC(Delta, ZSTD),
     type         LowCardinality(String),                  -- '' for malformed records and unknown types
     outcome      LowCardinality(String),
@@ -25,5 +27,5 @@ CREATE TABLE IF NOT EXISTS ${database}.rejections ${on_cluster}
 )
 ENGINE = ${replicated}ReplacingMergeTree
 PARTITION BY toMonday(ifNull(at, record_time))
-ORDER BY (app, conversation, epoch, partition, offset, own_offset)
+ORDER BY (app, conversation, epoch, partition, offset, own_epoch, own_partition, own_offset)
 SETTINGS index_granularity = 512

@@ -162,4 +162,9 @@ impl Epoch {
     pub const fn order(self, offset: Offset) -> u64 {
         (self.0 as u64) << 48 | offset.get()
     }
+
+    /// The generation and the offset that [`Epoch::order`] put together.
+    pub const fn and_offset_of(order: u64) -> (Self, Offset) {
+        (Self((order >> 48) as u16), Offset::new(order & ((1 << 48) - 1)))
+    }
 }

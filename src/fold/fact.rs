@@ -6,8 +6,8 @@
 
 use super::Outcome;
 use crate::event::{
-    AckId, AppId, Chat, ConversationKey, Event, EventTime, EventType, MemberChange, MessageId, Offset, RecordTime,
-    Role, UserId,
+    AckId, AppId, Chat, ConversationKey, Epoch, Event, EventTime, EventType, MemberChange, MessageId, Offset,
+    PartitionId, RecordTime, Role, UserId,
 };
 use crate::policy::{PolicyVersion, QuotaDay};
 
@@ -19,6 +19,10 @@ pub struct Position {
     pub offset: Offset,
     /// The offset of the record the fact is about.
     pub own_offset: Offset,
+    /// The partition in which that record stands, of its own generation.
+    pub own_partition: PartitionId,
+    /// The generation in which that record stands: an older one where it waited through a change of topics.
+    pub own_epoch: Epoch,
     /// The broker's time of the record at `offset`.
     pub record_time: RecordTime,
 }
@@ -236,7 +240,7 @@ pub struct SettlementFact<'a> {
     pub conversation: ConversationKey<'a>,
     /// What became of it.
     pub outcome: Outcome,
-    /// Where it comes from; `own_offset` is the waiting record's.
+    /// Where it comes from; what is `own` is the waiting record's.
     pub position: Position,
 }
 
@@ -307,7 +311,7 @@ pub struct NotificationFact<'a> {
     pub content: Option<&'a str>,
     /// Readers of the message with this one; in groups.
     pub group_read_count: Option<u32>,
-    /// Where it comes from; `own_offset` is part of the event id.
+    /// Where it comes from; what is `own` is the event id.
     pub position: Position,
 }
 

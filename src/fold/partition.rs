@@ -101,7 +101,13 @@ impl Partition {
         self.next_offset = record.offset.next();
         self.records_since_flush += 1;
         self.ledger.move_to(record.time);
-        let position = Position { offset: record.offset, own_offset: record.offset, record_time: record.time };
+        let position = Position {
+            offset: record.offset,
+            own_offset: record.offset,
+            own_partition: self.identity.partition,
+            own_epoch: self.identity.epoch,
+            record_time: record.time,
+        };
 
         match &record.input {
             Input::Event(event) => self.apply_event(record, event, position, sink),
@@ -187,12 +193,11 @@ impl Partition {
         partition_of(key.as_str().as_bytes(), self.identity.partitions) == self.identity.partition
     }
 
-    /// Moves the watermark, and ends the waits that it thereby passes.
+    /// Moves the watermark, and ends the waits that it is past. Those of an older generation may be over before the
+    /// first event: they end at it, whether it moves the watermark or not.
     fn move_watermark(&mut self, at: EventTime, position: Position, sink: &mut impl Sink) {
-        if at > self.watermark {
-            self.watermark = at;
-            self.end_waits_that_are_over(position, sink);
-        }
+        self.watermark = self.watermark.max(at);
+        self.end_waits_that_are_over(position, sink);
     }
 
     fn judge(&mut self, turn: &mut Turn<'_, '_>, sink: &mut impl Sink) -> Outcome {

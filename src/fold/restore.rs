@@ -8,7 +8,7 @@ use super::fact::{
     ReceiptKind, RosterChange, RosterFact,
 };
 use super::ledger::CellKey;
-use super::state::conversation::{Conversation, ConversationKind, Sender};
+use super::state::conversation::{Conversation, Sender};
 use super::state::members::{User, is_mark_in_state};
 use super::state::message::{Limits, Message};
 use super::state::parked::Parked;
@@ -22,22 +22,32 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 /// Place of a fact in the log of all generations, `epoch << 48 | offset`, then the record's own offset.
 type Order = (u64, u64);
 
-/// Builds the state as of an offset from the facts before it. The order of the calls does not matter, and a fact given
-/// twice counts once; with messages before receipts and recalls it takes the least memory. Facts at or after the
-/// offset, and facts about what has left the state, are passed over.
+/// Builds the state as of an offset from the facts before it. Facts at or after the offset, and facts about what has
+/// left the state, are passed over; a fact given twice counts once.
+///
+/// The order of the calls does not matter, but for memory: a receipt, a recall or a mark whose message is not known is
+/// held back, until [`Restore::messages_complete`] says that none comes any more. With all messages and that call
+/// before receipts, recalls and marks nothing is ever held back. Beside the state it then takes the place in the log of
+/// each single message and recall in it, of each roster row, and of each mark since the oldest message in the state of
+/// a single chat, as what they read follows from their order.
 #[derive(Debug)]
 pub struct Restore {
     partition: Partition,
     committed: u64,
     /// Opened messages counted on their quota day, by conversation and place in the log.
     counted_on_quota_day: HashSet<(Slot<Conversation>, u64), FixedState>,
-    /// Place in the log of each message in the state.
+    /// Place in the log of each single message in the state.
     message_orders: Map<Slot<Message>, u64>,
     recall_orders: Map<Slot<Message>, Order>,
+    /// Whether every message has been given.
+    is_messages_complete: bool,
     /// Receipts and recalls whose message has not come yet.
     early: Map<MessageName, Vec<EarlyFact>>,
-    marks: Map<Box<str>, Vec<Mark>>,
-    /// Each reader's marks in a single chat, in log order.
+    /// Marks in single chats, by conversation, of which messages may still come.
+    early_marks: Map<Box<str>, Vec<EarlyMark>>,
+    /// When the oldest message in the state of a single chat was sent; known once the messages are complete.
+    oldest_messages: Map<Slot<Conversation>, EventTime>,
+    /// Each reader's marks in a single chat that may have read a message in the state.
     single_marks: Map<(Slot<Conversation>, Side), Vec<PlacedMark>>,
     roster_heads: Map<Slot<Conversation>, Order>,
     user_rows: Map<(Slot<Conversation>, Slot<User>), Order>,
@@ -56,8 +66,7 @@ enum EarlyFact {
 }
 
 #[derive(Debug)]
-struct Mark {
-    chat: Chat,
+struct EarlyMark {
     app: Box<str>,
     reader: Box<str>,
     order: u64,
@@ -76,8 +85,10 @@ impl Restore {
             counted_on_quota_day: HashSet::default(),
             message_orders: Map::default(),
             recall_orders: Map::default(),
+            is_messages_complete: false,
             early: Map::default(),
-            marks: Map::default(),
+            early_marks: Map::default(),
+            oldest_messages: Map::default(),
             single_marks: Map::default(),
             roster_heads: Map::default(),
             user_rows: Map::default(),
@@ -150,7 +161,9 @@ impl Restore {
         }
         if is_in_state && self.partition.messages.find(conversation, fact.message, watermark).is_none() {
             let slot = self.insert_message(fact, conversation);
-            self.message_orders.insert(slot, order);
+            if fact.chat == Chat::Single {
+                self.message_orders.insert(slot, order);
+            }
             let name = name_of(fact.conversation, fact.message, fact.sent_at);
             for early in self.early.remove(&name).unwrap_or_default() {
                 match early {
@@ -161,6 +174,32 @@ impl Restore {
         }
     }
 
+    /// Every message has been given: receipts and recalls of others, held back or still to come, are of what has left
+    /// the state, and so are marks that cover none of them.
+    pub fn messages_complete(&mut self) {
+        if std::mem::replace(&mut self.is_messages_complete, true) {
+            return;
+        }
+        self.early = Map::default();
+        self.counted_on_quota_day = HashSet::default();
+        for &slot in self.message_orders.keys() {
+            let message = self.partition.messages.get(slot);
+            let oldest = self.oldest_messages.entry(message.conversation).or_insert(message.sent_at);
+            *oldest = message.sent_at.min(*oldest);
+        }
+        for (key, marks) in std::mem::take(&mut self.early_marks) {
+            let key = ConversationKey::trusted(&key);
+            for EarlyMark { app, reader, order, at } in marks {
+                self.place_single_mark(key, &app, UserId::trusted(&reader), order, at);
+            }
+        }
+    }
+
+    /// Receipts, recalls and marks that are held back, as their message may still come.
+    pub fn held_back(&self) -> usize {
+        self.early.values().map(Vec::len).sum::<usize>() + self.early_marks.values().map(Vec::len).sum::<usize>()
+    }
+
     /// A counted receipt.
     pub fn receipt(&mut self, epoch: Epoch, fact: &ReceiptFact<'_>) {
         if self.is_after(epoch, fact.position.offset) {
@@ -168,6 +207,7 @@ impl Restore {
         }
         match self.find_message(fact.conversation, fact.message, fact.sent_at) {
             Some(slot) => self.add_receipt(slot, fact.kind, fact.reader),
+            None if self.is_messages_complete => {}
             None => {
                 let name = name_of(fact.conversation, fact.message, fact.sent_at);
                 let early = EarlyFact::Receipt { kind: fact.kind, reader: fact.reader.as_str().into() };
@@ -184,6 +224,7 @@ impl Restore {
         let order = (epoch.order(fact.position.offset), fact.position.own_offset.get());
         match self.find_message(fact.conversation, fact.message, fact.sent_at) {
             Some(slot) => self.add_recall(slot, order),
+            None if self.is_messages_complete => {}
             None => {
                 let name = name_of(fact.conversation, fact.message, fact.sent_at);
                 self.early.entry(name).or_default().push(EarlyFact::Recall(order));
@@ -196,14 +237,19 @@ impl Restore {
         if self.is_after(epoch, fact.position.offset) {
             return;
         }
-        let mark = Mark {
-            chat: fact.chat,
-            app: fact.app.as_str().into(),
-            reader: fact.reader.as_str().into(),
-            order: epoch.order(fact.position.offset),
-            at: fact.at,
-        };
-        self.marks.entry(fact.conversation.as_str().into()).or_default().push(mark);
+        let order = epoch.order(fact.position.offset);
+        match fact.chat {
+            Chat::Group => self.place_group_mark(fact),
+            Chat::Single if self.is_messages_complete => {
+                self.place_single_mark(fact.conversation, fact.app.as_str(), fact.reader, order, fact.at);
+            }
+            Chat::Single => {
+                let app = fact.app.as_str().into();
+                let reader = fact.reader.as_str().into();
+                let early = EarlyMark { app, reader, order, at: fact.at };
+                self.early_marks.entry(fact.conversation.as_str().into()).or_default().push(early);
+            }
+        }
     }
 
     /// A record that waits and has no settlement before `committed`.
@@ -211,8 +257,7 @@ impl Restore {
         if self.is_after(epoch, fact.position.offset) {
             return;
         }
-        let order = epoch.order(fact.position.own_offset);
-        let Some(parked) = Parked::new(&fact.event, order, fact.deadline) else { return };
+        let Some(parked) = Parked::new(&fact.event, fact.position, fact.deadline) else { return };
         let partition = &mut self.partition;
         let app = partition.apps.intern(fact.event.app.as_str());
         let conversation = partition.conversations.intern(fact.conversation, app, fact.event.chat);
@@ -236,10 +281,8 @@ impl Restore {
 
     /// The state.
     pub fn finish(mut self) -> Partition {
-        for (key, mut marks) in std::mem::take(&mut self.marks) {
-            marks.sort_unstable_by_key(|mark| mark.order);
-            self.restore_marks(ConversationKey::trusted(&key), &marks);
-        }
+        self.messages_complete();
+        self.single_marks.values_mut().for_each(|marks| marks.sort_unstable());
         self.note_unread();
         for (conversation, user) in std::mem::take(&mut self.user_rows).into_keys() {
             if let Some(group) = self.partition.conversations.get_mut(conversation).group_mut() {
@@ -311,32 +354,42 @@ impl Restore {
         *first = order.min(*first);
     }
 
-    /// Takes the marks of one conversation, in log order, with what they read of its messages in the state.
-    fn restore_marks(&mut self, key: ConversationKey<'_>, marks: &[Mark]) {
+    /// A group's mark reads nothing; of one that has left the state nobody can tell.
+    fn place_group_mark(&mut self, fact: &MarkFact<'_>) {
         let watermark = self.partition.watermark;
-        let is_any_in_state = marks.iter().any(|mark| is_mark_in_state(mark.at, watermark));
-        let Some(first) = marks.first() else { return };
-        let conversation = match self.partition.conversations.find(key) {
-            Some(conversation) => conversation,
-            None if is_any_in_state => {
-                let app = self.partition.apps.intern(&first.app);
-                self.partition.conversations.insert(key, app, first.chat)
-            }
-            None => return,
-        };
-        for mark in marks {
-            let reader = UserId::trusted(&mark.reader);
-            match &mut self.partition.conversations.get_mut(conversation).kind {
-                ConversationKind::Group(group) => {
-                    let reader = group.members.intern(reader, watermark);
-                    group.members.move_mark(reader, mark.at);
-                }
-                ConversationKind::Single(single) => {
-                    let side = if Side::First.user(key) == reader { Side::First } else { Side::Second };
-                    single.move_mark(side, mark.at);
-                    self.single_marks.entry((conversation, side)).or_default().push((mark.order, mark.at));
-                }
-            }
+        if !is_mark_in_state(fact.at, watermark) {
+            return;
+        }
+        let app = self.partition.apps.intern(fact.app.as_str());
+        let conversation = self.partition.conversations.intern(fact.conversation, app, Chat::Group);
+        if let Some(group) = self.partition.conversations.get_mut(conversation).group_mut() {
+            let reader = group.members.intern(fact.reader, watermark);
+            group.members.move_mark(reader, fact.at);
+        }
+    }
+
+    /// Takes a mark that is in the state, or may have read a message that is.
+    fn place_single_mark(
+        &mut self,
+        key: ConversationKey<'_>,
+        app: &str,
+        reader: UserId<'_>,
+        order: u64,
+        at: EventTime,
+    ) {
+        let known = self.partition.conversations.find(key);
+        let may_have_read =
+            known.and_then(|known| self.oldest_messages.get(&known)).is_some_and(|oldest| *oldest <= at);
+        if !may_have_read && !is_mark_in_state(at, self.partition.watermark) {
+            return;
+        }
+        let app = self.partition.apps.intern(app);
+        let conversation = known.unwrap_or_else(|| self.partition.conversations.insert(key, app, Chat::Single));
+        let Some(single) = self.partition.conversations.get_mut(conversation).single_mut() else { return };
+        let side = if Side::First.user(key) == reader { Side::First } else { Side::Second };
+        single.move_mark(side, at);
+        if may_have_read {
+            self.single_marks.entry((conversation, side)).or_default().push((order, at));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::event::{Chat, Epoch, PartitionId, encode_event};
+use crate::event::{Chat, Epoch, encode_event};
 use crate::fold::fact::{NotificationFact, RejectionFact};
 
 /// The longest key or value of a rejection that is passed on whole, in bytes.
@@ -78,15 +78,15 @@ struct EventId {
 
 impl Outbox {
     /// Adds one reader to the record about that message, or begins one.
-    pub fn notification(&mut self, epoch: Epoch, partition: PartitionId, fact: &NotificationFact<'_>) {
+    pub fn notification(&mut self, fact: &NotificationFact<'_>) {
         let reader = Reader {
             user: fact.reader.as_str(),
             at: fact.at.millis(),
             ack_id: fact.ack_id.as_str(),
             content: fact.content,
             event_id: EventId {
-                epoch: epoch.get(),
-                partition: partition.get(),
+                epoch: fact.position.own_epoch.get(),
+                partition: fact.position.own_partition.get(),
                 offset: fact.position.own_offset.get(),
             },
         };
@@ -134,8 +134,9 @@ impl Outbox {
         self.groups.len() - 1
     }
 
-    /// Adds a rejection of a record of `topic`.
-    pub fn rejection(&mut self, topic: &str, partition: PartitionId, fact: &RejectionFact<'_>) {
+    /// Adds a rejection. `topic` is that of `epoch`, the current one; of a record that waited since an older one the
+    /// header is empty, as the name of its topic is in the ledger alone.
+    pub fn rejection(&mut self, topic: &str, epoch: Epoch, fact: &RejectionFact<'_>) {
         let mut encoded = Vec::new();
         let (key, value) = match (fact.received, fact.event) {
             (Some((key, value)), _) => (key, value),
@@ -161,8 +162,9 @@ impl Outbox {
             }
             headers.push(("detail", fact.detail.get(..end).unwrap_or_default().to_owned()));
         }
-        headers.push(("topic", topic.to_owned()));
-        headers.push(("partition", partition.get().to_string()));
+        let own_topic = if fact.position.own_epoch == epoch { topic } else { "" };
+        headers.push(("topic", own_topic.to_owned()));
+        headers.push(("partition", fact.position.own_partition.get().to_string()));
         headers.push(("offset", fact.position.own_offset.get().to_string()));
 
         let key = key.map(|key| cut(key, "key_length", "key_hash", &mut headers));
@@ -230,7 +232,7 @@ fn append_json(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::event::{AckId, AppId, ConversationKey, EventTime, MessageId, Offset, RecordTime, UserId};
+    use crate::event::{AckId, AppId, ConversationKey, EventTime, MessageId, Offset, PartitionId, RecordTime, UserId};
     use crate::fold::Outcome;
     use crate::fold::fact::{NotificationKind, Position};
 
@@ -241,6 +243,8 @@ mod tests {
         Position {
             offset: Offset::new(99),
             own_offset: Offset::new(own_offset),
+            own_partition: PARTITION,
+            own_epoch: EPOCH,
             record_time: RecordTime::from_millis(5),
         }
     }
@@ -270,13 +274,9 @@ mod tests {
     #[test]
     fn readers_of_one_message_share_a_record_with_the_count_after_them() {
         let mut outbox = Outbox::default();
-        outbox.notification(EPOCH, PARTITION, &group_read("m1", "bob", 1));
-        outbox.notification(EPOCH, PARTITION, &group_read("m2", "bob", 1));
-        outbox.notification(
-            EPOCH,
-            PARTITION,
-            &NotificationFact { content: Some("\"ok\""), ..group_read("m1", "eve", 2) },
-        );
+        outbox.notification(&group_read("m1", "bob", 1));
+        outbox.notification(&group_read("m2", "bob", 1));
+        outbox.notification(&NotificationFact { content: Some("\"ok\""), ..group_read("m1", "eve", 2) });
 
         let records = finished(outbox);
         assert_eq!(records.len(), 2);
@@ -305,8 +305,8 @@ mod tests {
             ..group_read("", "bob", 0)
         };
         let mut outbox = Outbox::default();
-        outbox.notification(EPOCH, PARTITION, &fact);
-        outbox.notification(EPOCH, PARTITION, &fact);
+        outbox.notification(&fact);
+        outbox.notification(&fact);
         let records = finished(outbox);
         assert_eq!(records.len(), 2);
         assert!(records[0].1.get("message").is_none());
@@ -318,11 +318,7 @@ mod tests {
         let content = "x".repeat(1000);
         let mut outbox = Outbox::default();
         for count in 1..=1000 {
-            outbox.notification(
-                EPOCH,
-                PARTITION,
-                &NotificationFact { content: Some(&content), ..group_read("m1", "bob", count) },
-            );
+            outbox.notification(&NotificationFact { content: Some(&content), ..group_read("m1", "bob", count) });
         }
         let records = finished(outbox);
         assert!(records.len() > 1);
@@ -337,7 +333,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.rejection(
             "events",
-            PARTITION,
+            EPOCH,
             &RejectionFact {
                 outcome: Outcome::Malformed,
                 detail: "record: too long",
@@ -365,7 +361,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.rejection(
             "events",
-            PARTITION,
+            EPOCH,
             &RejectionFact {
                 outcome: Outcome::Malformed,
                 detail: &detail,
@@ -378,5 +374,31 @@ mod tests {
         );
         let (_, passed_on) = &outbox.rejections()[0].headers[1];
         assert_eq!(passed_on, &"é".repeat(MAX_DETAIL_BYTES / 2));
+    }
+
+    #[test]
+    fn what_waited_since_an_older_epoch_goes_by_its_own_place() {
+        let since_older = Position { own_epoch: Epoch::new(0), own_partition: PartitionId::new(5), ..position(7) };
+        let mut outbox = Outbox::default();
+        outbox.notification(&NotificationFact { position: since_older, ..group_read("m1", "bob", 1) });
+        outbox.rejection(
+            "events",
+            EPOCH,
+            &RejectionFact {
+                outcome: Outcome::NotFound,
+                detail: "",
+                event: None,
+                event_type: None,
+                conversation: None,
+                received: Some((None, b"{}")),
+                position: since_older,
+            },
+        );
+        let rejection = &outbox.rejections()[0];
+        let header = |name| rejection.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        assert_eq!((header("topic"), header("partition"), header("offset")), (Some(""), Some("5"), Some("7")));
+        let records = finished(outbox);
+        let event_id = serde_json::json!({"epoch": 0, "partition": 5, "offset": 7});
+        assert_eq!(records[0].1["readers"][0]["event_id"], event_id);
     }
 }

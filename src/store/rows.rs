@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::enums::Enum8 as _;
 use super::row_binary::RowBinary;
 use super::table::Table;
-use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, Offset, PartitionId, RecordTime, encode_event};
+use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, PartitionId, encode_event};
 use crate::fold::fact::{
     ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, ParkedFact, PolicyFact, Position, RecallFact,
     ReceiptFact, RejectionFact, RosterFact, SettlementFact,
@@ -177,7 +177,7 @@ impl PartitionRows<'_> {
                 .event_time(fact.at)
                 .string(fact.ack_id.as_str())
                 .nullable_string(fact.content);
-            place.encode(row);
+            place.encode_with_own(row);
         });
     }
 
@@ -192,7 +192,7 @@ impl PartitionRows<'_> {
                 .string(fact.recalled_by.as_str())
                 .event_time(fact.at)
                 .string(fact.recall_id.as_str());
-            place.encode(row);
+            place.encode_with_own(row);
         });
     }
 
@@ -233,7 +233,7 @@ impl PartitionRows<'_> {
         self.batch.table_mut(Table::Parked).row(Some(fact.event.at), |row| {
             encode_waiting(row, &fact.event, fact.conversation.as_str());
             row.event_time(fact.deadline);
-            place.encode(row);
+            place.encode_with_own(row);
         });
     }
 
@@ -243,7 +243,7 @@ impl PartitionRows<'_> {
         self.batch.table_mut(Table::Settlements).row(Some(fact.event.at), |row| {
             encode_waiting(row, &fact.event, fact.conversation.as_str());
             row.string(fact.outcome.name());
-            place.encode(row);
+            place.encode_with_own(row);
         });
     }
 
@@ -279,7 +279,7 @@ impl PartitionRows<'_> {
     pub fn rejection(&mut self, fact: &RejectionFact<'_>) {
         let place = self.place(fact.position);
         let at = fact.event.map(|event| event.at);
-        let week = at.unwrap_or(EventTime::from_millis(place.record_time.millis()));
+        let week = at.unwrap_or(EventTime::from_millis(fact.position.record_time.millis()));
         let in_group = fact.event.is_some_and(|event| event.chat == Chat::Group);
         let client_error = fact.outcome.client_error().filter(|_| in_group);
         let mut encoded_again = Vec::new();
@@ -305,7 +305,7 @@ impl PartitionRows<'_> {
                 .string(kept_key.as_ref().map_or(&[][..], |kept| &kept.sha256));
             let kept_value = Kept::of(value);
             row.string(kept_value.bytes).uint64(kept_value.whole_bytes).string(&kept_value.sha256);
-            place.encode(row);
+            place.encode_with_own(row);
         });
     }
 
@@ -357,8 +357,7 @@ impl PartitionRows<'_> {
     }
 
     fn place(&self, position: Position) -> Place {
-        let Position { offset, own_offset, record_time } = position;
-        Place { epoch: self.batch.topic.epoch, partition: self.partition, offset, own_offset, record_time }
+        Place { epoch: self.batch.topic.epoch, partition: self.partition, position }
     }
 }
 
@@ -366,18 +365,22 @@ impl PartitionRows<'_> {
 struct Place {
     epoch: Epoch,
     partition: PartitionId,
-    offset: Offset,
-    own_offset: Offset,
-    record_time: RecordTime,
+    position: Position,
 }
 
 impl Place {
     fn encode(&self, row: &mut RowBinary) {
         row.uint16(self.epoch.get())
             .uint32(self.partition.get())
-            .uint64(self.offset.get())
-            .uint64(self.own_offset.get())
-            .record_time(self.record_time);
+            .uint64(self.position.offset.get())
+            .uint64(self.position.own_offset.get())
+            .record_time(self.position.record_time);
+    }
+
+    /// Of facts about records that may have waited since another generation: those name that place as well.
+    fn encode_with_own(&self, row: &mut RowBinary) {
+        row.uint16(self.position.own_epoch.get()).uint32(self.position.own_partition.get());
+        self.encode(row);
     }
 }
 

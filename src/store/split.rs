@@ -55,6 +55,8 @@ mod tests {
                 position: Position {
                     offset: Offset::new(week.unsigned_abs()),
                     own_offset: Offset::new(0),
+                    own_partition: PartitionId::new(0),
+                    own_epoch: Epoch::new(1),
                     record_time: RecordTime::from_millis(0),
                 },
             });

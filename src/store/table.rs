@@ -74,11 +74,11 @@ impl Table {
             }
             Self::Receipts => {
                 "INSERT INTO receipts (app, conversation, message, sent_at, kind, reader, at, ack_id, content, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
+                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
             }
             Self::Recalls => {
                 "INSERT INTO recalls (app, conversation, message, sent_at, recalled_by, at, recall_id, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
+                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
             }
             Self::RosterChanges => {
                 "INSERT INTO roster_changes (app, conversation, user, change, role, at, joined_at, \
@@ -90,11 +90,11 @@ impl Table {
             }
             Self::Parked => {
                 "INSERT INTO parked (app, conversation, type, chat, message, user, recipient, event_id, at, content, \
-                 deadline, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
+                 deadline, own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
             }
             Self::Settlements => {
                 "INSERT INTO settlements (app, conversation, type, chat, message, user, recipient, event_id, at, \
-                 content, outcome, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
+                 content, outcome, own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
             }
             Self::Policies => {
                 "INSERT INTO policies (app, type, version, effective_from, policy, user, \
@@ -103,7 +103,7 @@ impl Table {
             Self::Rejections => {
                 "INSERT INTO rejections (app, conversation, type, outcome, words, code, detail, user, at, settled, \
                  key, key_bytes, key_sha256, value, value_bytes, value_sha256, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
+                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
             }
             Self::MessageCounts => {
                 "INSERT INTO message_counts (app, conversation, message, sent_at, chat, sender, distinct_readers, \

@@ -63,14 +63,17 @@ pub enum WorkerError {
     },
     /// The tables do not hold what was there when the offset was committed.
     #[error(
-        "partition {partition}: at offset {committed} the watermark was {expected}, the tables say {found}: rows are \
-         missing (a table restored from a backup?); restore them, or replay"
+        "partition {partition}: offset {committed} was committed with the watermark {expected}, but the ledger reaches \
+         to offset {boundary} with the watermark {found}: rows are missing (a table restored from a backup?); restore \
+         them, or replay"
     )]
     RowsMissing {
         /// The partition.
         partition: u32,
         /// What is committed.
         committed: u64,
+        /// The last flush boundary in the ledger up to it; 0 where there is none.
+        boundary: u64,
         /// In the commit, ms since 1970.
         expected: i64,
         /// In the ledger, ms since 1970.

@@ -104,7 +104,6 @@ impl FlushBuilder {
         let building = self.partitions.entry(partition).or_default();
         let mut sink = FlushSink {
             topic: &self.topic,
-            partition,
             rows: self.rows.partition(partition),
             outbox: &mut building.outbox,
             tallies: &mut self.tallies,
@@ -155,7 +154,6 @@ impl FlushBuilder {
             let next_offset: Offset = state.next_offset();
             let mut sink = FlushSink {
                 topic: &ended.topic,
-                partition,
                 rows: ended.rows.partition(partition),
                 outbox: &mut building.outbox,
                 tallies: &mut ended.tallies,
@@ -184,7 +182,6 @@ impl FlushBuilder {
 /// Hands every fact to where it belongs.
 struct FlushSink<'a> {
     topic: &'a TopicIdentity,
-    partition: PartitionId,
     rows: PartitionRows<'a>,
     outbox: &'a mut Outbox,
     tallies: &'a mut Tallies,
@@ -229,12 +226,12 @@ impl Sink for FlushSink<'_> {
     }
 
     fn rejection(&mut self, fact: &RejectionFact<'_>) {
-        self.outbox.rejection(&self.topic.topic, self.partition, fact);
+        self.outbox.rejection(&self.topic.topic, self.topic.epoch, fact);
         self.rows.rejection(fact);
     }
 
     fn notification(&mut self, fact: &NotificationFact<'_>) {
-        self.outbox.notification(self.topic.epoch, self.partition, fact);
+        self.outbox.notification(fact);
     }
 
     fn counts(&mut self, fact: &CountsFact<'_>) {

@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::error::{Recovery, WorkerError};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
-use crate::event::{Offset, PartitionId};
+use crate::event::{EventTime, Offset, PartitionId};
 use crate::fold::{FOLD_VERSION, Partition};
 use crate::log::{CommitMetadata, CommittedPosition, Group};
 use crate::store::{HydrationRequest, LedgerFrontier, Store, TopicIdentity};
@@ -116,16 +116,8 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
         for ((request, position), hydrated) in requests.iter().zip(&committed).zip(hydrated) {
             rows += hydrated.rows;
             let metadata = position.as_ref().and_then(|position| position.metadata);
-            let found = hydrated.state.watermark();
-            if let Some(metadata) = metadata
-                && metadata.watermark != found.millis()
-            {
-                return Err(WorkerError::RowsMissing {
-                    partition: request.partition.get(),
-                    committed: request.committed.get(),
-                    expected: metadata.watermark,
-                    found: found.millis(),
-                });
+            if let Some(metadata) = metadata {
+                check_rows(request, metadata, hydrated.boundary, hydrated.watermark)?;
             }
             ready.push(ReadyPartition {
                 partition: request.partition,
@@ -193,5 +185,54 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             });
         }
         Ok(position.next_offset)
+    }
+}
+
+/// Whether the tables reach to what seenby committed. Every commit of a flush is a boundary in the ledger; only the first
+/// commit of a partition comes before its first rows, and says what an empty ledger says.
+fn check_rows(
+    request: &HydrationRequest,
+    metadata: CommitMetadata,
+    boundary: Option<Offset>,
+    watermark: EventTime,
+) -> Result<(), WorkerError> {
+    let is_boundary = boundary.is_none_or(|boundary| boundary == request.committed);
+    if is_boundary && metadata.watermark == watermark.millis() {
+        return Ok(());
+    }
+    Err(WorkerError::RowsMissing {
+        partition: request.partition.get(),
+        committed: request.committed.get(),
+        boundary: boundary.unwrap_or_default().get(),
+        expected: metadata.watermark,
+        found: watermark.millis(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(boundary: Option<u64>, watermark: i64) -> Result<(), String> {
+        let request = HydrationRequest { partition: PartitionId::new(3), committed: Offset::new(70) };
+        let committed = CommitMetadata::of(EventTime::from_millis(5));
+        check_rows(&request, committed, boundary.map(Offset::new), EventTime::from_millis(watermark))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_commit_is_a_boundary_of_the_ledger_or_comes_before_its_first_row() {
+        assert_eq!(checked(Some(70), 5), Ok(()));
+        assert_eq!(checked(None, 5), Ok(()));
+    }
+
+    #[test]
+    fn missing_rows_are_told_by_the_boundary_also_where_the_watermark_stood_still() {
+        let error = checked(Some(60), 5).expect_err("ten records' rows are missing");
+        for named in ["partition 3", "offset 70", "offset 60"] {
+            assert!(error.contains(named), "{named}: {error}");
+        }
+        assert!(checked(Some(70), 4).is_err());
+        assert!(checked(None, 0).is_err());
     }
 }

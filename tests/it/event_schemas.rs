@@ -312,8 +312,13 @@ fn encoded_events_obey_their_schemas() {
     }
 }
 
-const POSITION: Position =
-    Position { offset: Offset::new(9), own_offset: Offset::new(7), record_time: RecordTime::from_millis(1) };
+const POSITION: Position = Position {
+    offset: Offset::new(9),
+    own_offset: Offset::new(7),
+    own_partition: PartitionId::new(3),
+    own_epoch: Epoch::new(1),
+    record_time: RecordTime::from_millis(1),
+};
 
 #[test]
 fn notifications_written_obey_their_schema() {
@@ -345,7 +350,7 @@ fn notifications_written_obey_their_schema() {
         in_single_chats(NotificationKind::Delivered, fact.message),
         in_single_chats(NotificationKind::ConversationRead, None),
     ] {
-        outbox.notification(Epoch::new(1), PartitionId::new(3), &fact);
+        outbox.notification(&fact);
     }
     outbox.finish();
 
@@ -383,7 +388,7 @@ fn headers_of_rejections_written_obey_their_schema() {
                 position: POSITION,
             };
             let mut outbox = Outbox::default();
-            outbox.rejection("seenby.events", PartitionId::new(3), &fact);
+            outbox.rejection("seenby.events", Epoch::new(1), &fact);
             let headers = &outbox.rejections()[0].headers;
             met.extend(headers.iter().map(|(name, _)| (*name).to_owned()));
             let headers: Map<String, Value> =

@@ -212,6 +212,59 @@ fn a_new_epoch_takes_over_messages_policies_waits_and_the_watermark() {
 }
 
 #[test]
+fn waits_that_a_lagging_partition_never_ended_end_with_the_first_event_of_the_new_epoch() {
+    let mut store = TestStore::new("lagging");
+    let old = topic(1, 2);
+    let group_on = |partition: u32| {
+        let is_there = |group: &String| partition_of(format!("org#app/g/{group}").as_bytes(), 2).get() == partition;
+        (0..).map(|number| format!("g{number}")).find(is_there).unwrap()
+    };
+    let (lagging, ahead) = (group_on(0), group_on(1));
+    let outcomes = Log::new(&old, 0).flush(&[group_read("m").to(&lagging).record()], &mut store.store);
+    assert_eq!(outcomes, [Outcome::Parked]);
+    let records = [group_read("m").to(&ahead).record(), group_message("later").to(&ahead).after(2 * DAY).record()];
+    let outcomes = Log::new(&old, 1).flush(&records, &mut store.store);
+    assert_eq!(outcomes, [Outcome::Parked, Outcome::Stored], "here the wait ends in time");
+    assert_eq!(store.number("SELECT count() FROM settlements"), 1);
+
+    let new = topic(2, 1);
+    let [hydrated] = hydrate(&mut store, &new, &[(0, 0)]).try_into().unwrap();
+    assert_eq!(hydrated.watermark.millis(), NOON + 2 * DAY);
+    assert_eq!(hydrated.state.parked(), 1);
+    let mut log = Log::resume(&new, hydrated.state, Offset::new(0));
+    log.flush(&[single_message("any").after(DAY).record()], &mut store.store);
+    let ended = "outcome = 'not_found' AND own_epoch = 1 AND own_partition = 0 AND own_offset = 0";
+    for table in ["settlements", "rejections"] {
+        let count = store.number(&format!("SELECT count() FROM {table} WHERE epoch = 2 AND {ended}"));
+        assert_eq!(count, 1, "{table}");
+    }
+    let [again] = hydrate(&mut store, &new, &[(0, 1)]).try_into().unwrap();
+    assert_eq!(again.state.parked(), 0);
+    assert_eq!(again.state.digest(), log.partition.digest());
+}
+
+#[test]
+fn waits_of_the_same_offset_in_two_epochs_stay_two() {
+    let mut store = TestStore::new("same_offset");
+    Log::new(&topic(1, 1), 0).flush(&[group_read("m").record(), group_read("n").record()], &mut store.store);
+    let new = topic(2, 1);
+    let [hydrated] = hydrate(&mut store, &new, &[(0, 0)]).try_into().unwrap();
+    let mut log = Log::resume(&new, hydrated.state, Offset::new(0));
+    let carol = |message: &str| group_read(message).from("carol").record();
+    log.flush(&[carol("m"), carol("n"), group_message("m").record()], &mut store.store);
+    assert_eq!(store.number("SELECT count() FROM settlements FINAL"), 2, "one message settled both");
+    let [hydrated] = hydrate(&mut store, &new, &[(0, 3)]).try_into().unwrap();
+    assert_eq!(hydrated.state.parked(), 2);
+    assert_eq!(hydrated.state.digest(), log.partition.digest());
+
+    log.flush(&[group_message("o").after(2 * DAY).record()], &mut store.store);
+    assert_eq!(store.number("SELECT count() FROM settlements FINAL"), 4);
+    assert_eq!(store.number("SELECT count() FROM rejections FINAL WHERE outcome = 'not_found'"), 2);
+    let [hydrated] = hydrate(&mut store, &new, &[(0, 4)]).try_into().unwrap();
+    assert_eq!(hydrated.state.digest(), log.partition.digest());
+}
+
+#[test]
 fn the_longest_wait_and_the_first_instant_are_read_back() {
     let mut store = TestStore::new("extremes");
     let topic = topic(1, 1);

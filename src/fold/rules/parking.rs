@@ -1,7 +1,7 @@
 //! Waiting for a message: parking, settling when it comes, and the end of a wait that was in vain.
 
 use super::Turn;
-use crate::event::{AppId, Event, MessageId, Offset};
+use crate::event::{AppId, Epoch, Event, MessageId};
 use crate::fold::fact::{ParkedFact, Position, RejectionFact, SettlementFact, Sink};
 use crate::fold::state::conversation::Conversation;
 use crate::fold::state::message::Message;
@@ -10,9 +10,6 @@ use crate::fold::state::slots::Slot;
 use crate::fold::{Outcome, Partition};
 
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
-
-/// Kafka's offsets are the low bits of a record's place in the log.
-const OFFSET_MASK: u64 = (1 << 48) - 1;
 
 impl Partition {
     /// Lets a receipt or a recall wait for its message, while there is time and room.
@@ -24,8 +21,7 @@ impl Partition {
         if self.watermark > deadline || waiting >= MAX_PARKED_PER_CONVERSATION {
             return Outcome::NotFound;
         }
-        let order = self.identity.epoch.order(turn.position.own_offset);
-        let Some(parked) = Parked::new(event, order, deadline) else { return Outcome::NotFound };
+        let Some(parked) = Parked::new(event, turn.position, deadline) else { return Outcome::NotFound };
 
         let conversation = self.known_conversation(turn);
         self.deadlines.add(&parked, conversation);
@@ -77,7 +73,8 @@ impl Partition {
 
 /// The position of a record that waited, as of the record that ended its wait.
 fn position_of(parked: &Parked, ended_by: Position) -> Position {
-    Position { own_offset: Offset::new(parked.order & OFFSET_MASK), ..ended_by }
+    let (own_epoch, own_offset) = Epoch::and_offset_of(parked.order);
+    Position { own_epoch, own_partition: parked.partition, own_offset, ..ended_by }
 }
 
 fn give_out_settlement(turn: &Turn<'_, '_>, outcome: Outcome, sink: &mut impl Sink) {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::conversation::Conversation;
 use super::slots::Slot;
-use crate::event::{AckId, AppId, Body, Chat, Event, EventTime, MessageId, UserId};
+use crate::event::{AckId, AppId, Body, Chat, Event, EventTime, MessageId, PartitionId, UserId};
+use crate::fold::fact::Position;
 
 /// At most so many records of one conversation wait at a time (DESIGN.md section 4).
 pub const MAX_PARKED_PER_CONVERSATION: usize = 1_000;
@@ -14,6 +15,8 @@ pub const MAX_PARKED_PER_CONVERSATION: usize = 1_000;
 pub(crate) struct Parked {
     /// `epoch << 48 | offset` of the record: the order of the log.
     pub(crate) order: u64,
+    /// Where the record stands in its own generation.
+    pub(crate) partition: PartitionId,
     /// It waits while the watermark is not past this.
     pub(crate) deadline: EventTime,
     at: EventTime,
@@ -32,8 +35,8 @@ enum Kind {
 }
 
 impl Parked {
-    /// Keeps a delivered, read or recall event; `None` for any other.
-    pub(crate) fn new(event: &Event<'_>, order: u64, deadline: EventTime) -> Option<Self> {
+    /// Keeps a delivered, read or recall event that stands where `position` says is its own; `None` for any other.
+    pub(crate) fn new(event: &Event<'_>, position: Position, deadline: EventTime) -> Option<Self> {
         let (kind, message, content) = match event.body {
             Body::Delivered { message } => (Kind::Delivered, message, None),
             Body::Read { message, content } => (Kind::Read, message, content),
@@ -50,7 +53,8 @@ impl Parked {
         }
         texts.push_str(content.unwrap_or_default());
         Some(Self {
-            order,
+            order: position.own_epoch.order(position.own_offset),
+            partition: position.own_partition,
             deadline,
             at: event.at,
             kind,
@@ -163,11 +167,14 @@ impl Waiting {
 /// When each wait of the partition ends.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    /// By deadline, then by own place in the log: the order in which waits end that end at the same event.
-    waits: BTreeSet<(EventTime, u64, Slot<Conversation>)>,
+    /// In the order in which waits end that end at the same event.
+    waits: BTreeSet<Wait>,
     /// The first of them, so that an event that ends no wait costs one comparison.
     earliest: EventTime,
 }
+
+/// A wait by deadline, then by own place in the log; partitions of older generations share offsets.
+type Wait = (EventTime, u64, PartitionId, Slot<Conversation>);
 
 /// Later than any deadline: those saturate below it.
 const NO_DEADLINE: EventTime = EventTime::from_millis(i64::MAX);
@@ -181,13 +188,13 @@ impl Default for Deadlines {
 impl Deadlines {
     /// Notes a wait.
     pub(crate) fn add(&mut self, parked: &Parked, conversation: Slot<Conversation>) {
-        self.waits.insert((parked.deadline, parked.order, conversation));
+        self.waits.insert((parked.deadline, parked.order, parked.partition, conversation));
         self.earliest = self.earliest.min(parked.deadline);
     }
 
     /// Forgets a wait that ended otherwise.
     pub(crate) fn remove(&mut self, parked: &Parked, conversation: Slot<Conversation>) {
-        self.waits.remove(&(parked.deadline, parked.order, conversation));
+        self.waits.remove(&(parked.deadline, parked.order, parked.partition, conversation));
         self.note_earliest();
     }
 
@@ -196,7 +203,7 @@ impl Deadlines {
         if watermark <= self.earliest {
             return None;
         }
-        let (_, order, conversation) = self.waits.pop_first()?;
+        let (_, order, _, conversation) = self.waits.pop_first()?;
         self.note_earliest();
         Some((conversation, order))
     }
@@ -208,7 +215,7 @@ impl Deadlines {
 
     /// Bytes held, as the entries' own.
     pub(crate) fn bytes(&self) -> usize {
-        self.waits.len() * size_of::<(EventTime, u64, Slot<Conversation>)>()
+        self.waits.len() * size_of::<Wait>()
     }
 
     fn note_earliest(&mut self) {
@@ -219,6 +226,17 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Epoch, Offset, RecordTime};
+
+    fn standing_at(offset: u64, partition: u32) -> Position {
+        Position {
+            offset: Offset::new(offset),
+            own_offset: Offset::new(offset),
+            own_partition: PartitionId::new(partition),
+            own_epoch: Epoch::new(0),
+            record_time: RecordTime::from_millis(0),
+        }
+    }
 
     fn read<'a>(id: &'a str, message: &'a str, content: Option<&'a str>) -> Event<'a> {
         Event {
@@ -236,7 +254,7 @@ mod tests {
     fn a_waiting_event_comes_back_as_it_was() {
         for content in [None, Some(""), Some("grüße")] {
             let event = read("r1", "m1", content);
-            let parked = Parked::new(&event, 1, EventTime::from_millis(9)).expect("a read may wait");
+            let parked = Parked::new(&event, standing_at(1, 0), EventTime::from_millis(9)).expect("a read may wait");
             assert_eq!(parked.event(event.app, event.chat), event);
         }
     }
@@ -245,7 +263,8 @@ mod tests {
     fn what_waits_for_a_message_is_taken_in_log_order() {
         let mut waiting = Waiting::default();
         for (order, message) in [(4, "m1"), (1, "m1"), (3, "m2"), (2, "m1"), (4, "m1")] {
-            let parked = Parked::new(&read("r", message, None), order, EventTime::from_millis(9)).expect("may wait");
+            let event = read("r", message, None);
+            let parked = Parked::new(&event, standing_at(order, 0), EventTime::from_millis(9)).expect("may wait");
             waiting.restore(parked);
         }
         let taken = waiting.take_for(MessageId::trusted("m1"));
@@ -259,7 +278,7 @@ mod tests {
     fn waits_end_by_deadline_then_by_place_in_the_log() {
         let mut deadlines = Deadlines::default();
         for (deadline, order) in [(20, 1), (10, 3), (10, 2), (30, 4)] {
-            let parked = Parked::new(&read("r", "m", None), order, EventTime::from_millis(deadline));
+            let parked = Parked::new(&read("r", "m", None), standing_at(order, 0), EventTime::from_millis(deadline));
             deadlines.add(&parked.expect("may wait"), Slot::from_number(0));
         }
         assert_eq!(deadlines.take_over(EventTime::from_millis(10)), None);
@@ -269,5 +288,16 @@ mod tests {
         assert_eq!(over(&mut deadlines), Some(1));
         assert_eq!(over(&mut deadlines), None);
         assert_eq!(deadlines.len(), 1);
+    }
+
+    #[test]
+    fn waits_of_the_same_offset_end_by_partition_in_whatever_order_they_were_read_back() {
+        let mut deadlines = Deadlines::default();
+        for (slot, partition) in [(0, 2), (1, 0), (2, 1)] {
+            let parked = Parked::new(&read("r", "m", None), standing_at(7, partition), EventTime::from_millis(9));
+            deadlines.add(&parked.expect("may wait"), Slot::from_number(slot));
+        }
+        let over = std::iter::from_fn(|| deadlines.take_over(EventTime::from_millis(10)));
+        assert_eq!(over.map(|(conversation, _)| conversation.number()).collect::<Vec<_>>(), [1, 2, 0]);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Seen are the rows of this partition and epoch below the committed offset, and all rows of older epochs (which are
 //! drained) whose conversation hashes to this partition. Rows at or above exist where a worker died between writing and
-//! committing; they count as not yet seen. Rows stream through; only the states themselves are held.
+//! committing; they count as not yet seen. Rows stream through, messages before what is about them, so that what has
+//! left the state is passed over at once: beside the states there is only what [`Restore`] says it takes.
 
 mod rows;
 
@@ -38,9 +39,11 @@ pub(super) async fn hydrate(
         hydration.read_policies(&reader).await?;
         hydration.read_rosters(&reader).await?;
         hydration.read_messages(&reader).await?;
+        hydration.targets.iter_mut().for_each(|target| target.restore.messages_complete());
         hydration.read_receipts(&reader).await?;
         hydration.read_recalls(&reader).await?;
         hydration.read_marks(&reader).await?;
+        debug_assert!(hydration.targets.iter().all(|target| target.restore.held_back() == 0), "messages came first");
         hydration.read_parked(&reader).await?;
         hydration.read_ledger(&reader).await?;
     }
@@ -117,12 +120,21 @@ fn committed_of(targets: &[Target]) -> Vec<u64> {
 /// The partitions being read back, in the order asked for.
 struct Hydration {
     targets: Vec<Target>,
+    /// Where the partitions of the older epochs ended.
+    older_watermarks: Vec<OlderWatermarkRow>,
 }
 
 #[derive(Row, Deserialize)]
 struct WatermarkRow {
     partition: u32,
     next_offset: u64,
+    watermark: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct OlderWatermarkRow {
+    epoch: u16,
+    partition: u32,
     watermark: u64,
 }
 
@@ -133,7 +145,8 @@ impl Hydration {
         requests: &[HydrationRequest],
         has_older_epochs: bool,
     ) -> Result<Self, StoreError> {
-        let older_watermark = if has_older_epochs { older_watermark(reader).await? } else { EventTime::default() };
+        let older_watermarks = if has_older_epochs { older_watermarks(reader).await? } else { Vec::new() };
+        let older_watermark = older_watermarks.iter().map(|row| watermark_of(row.watermark)).max().unwrap_or_default();
         let query = reader
             .client
             .query(include_str!("../sql/hydrate_watermarks.sql"))
@@ -159,7 +172,7 @@ impl Hydration {
                 restore: Restore::new(identity, request.committed, watermark),
             }
         });
-        Ok(Self { targets: targets.collect() })
+        Ok(Self { targets: targets.collect(), older_watermarks })
     }
 
     /// Gives every row of one table to its partition's state.
@@ -262,7 +275,17 @@ impl Hydration {
 
     async fn read_parked(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
         let watermarks = self.floors(|target| target.watermark);
-        let query = reader.facts(include_str!("../sql/hydrate_parked.sql"), &self.targets).bind(watermarks);
+        let older = self.older_watermarks.iter();
+        let older_partitions: Vec<u64> =
+            older.clone().map(|row| u64::from(row.epoch) << 32 | u64::from(row.partition)).collect();
+        let older_floors: Vec<i64> = older.map(|row| watermark_of(row.watermark).millis()).collect();
+        let earliest = watermarks.iter().chain(&older_floors).min().copied().unwrap_or(0);
+        let query = reader
+            .facts(include_str!("../sql/hydrate_parked.sql"), &self.targets)
+            .bind(watermarks)
+            .bind(older_partitions)
+            .bind(older_floors)
+            .bind(earliest);
         self.read::<ParkedRow<'_>, _>(reader, query, |target, epoch, row| {
             target.restore.parked(epoch, &row.fact()?);
             Ok(())
@@ -301,11 +324,10 @@ impl Hydration {
     }
 }
 
-/// The largest watermark of the older epochs: where a fresh partition starts.
-async fn older_watermark(reader: &Reader<'_>) -> Result<EventTime, StoreError> {
-    let query = reader.client.query(include_str!("../sql/hydrate_older_watermark.sql")).bind(reader.topic.epoch.get());
-    let watermark: u64 = reader.attempt("ledger").bounded(query.fetch_one()).await?;
-    Ok(watermark_of(watermark))
+/// Where the partitions of the older epochs ended; a fresh partition starts at the largest of these watermarks.
+async fn older_watermarks(reader: &Reader<'_>) -> Result<Vec<OlderWatermarkRow>, StoreError> {
+    let query = reader.client.query(include_str!("../sql/hydrate_older_watermarks.sql")).bind(reader.topic.epoch.get());
+    reader.attempt("ledger").bounded(query.fetch_all()).await
 }
 
 fn watermark_of(total: u64) -> EventTime {

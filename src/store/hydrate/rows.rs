@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::super::StoreError;
 use super::super::enums::Enum8;
 use crate::event::{
-    AckId, AppId, Body, ConversationKey, Event, EventTime, EventType, MessageId, Offset, RecordTime, UserId,
+    AckId, AppId, Body, ConversationKey, Epoch, Event, EventTime, EventType, MessageId, Offset, PartitionId,
+    RecordTime, UserId,
 };
 use crate::fold::fact::{
     ControlFact, LedgerFact, MarkFact, MessageFact, ParkedFact, Position, RecallFact, ReceiptFact, RosterFact,
@@ -24,7 +25,15 @@ pub(super) trait FactRow {
 }
 
 macro_rules! fact_row {
+    // The record stands where the row was written.
     ($row:ident of $table:literal) => {
+        fact_row!($row of $table, own epoch epoch, own partition partition);
+    };
+    // The record may have waited since another generation.
+    ($row:ident of $table:literal with own place) => {
+        fact_row!($row of $table, own epoch own_epoch, own partition own_partition);
+    };
+    ($row:ident of $table:literal, own epoch $own_epoch:ident, own partition $own_partition:ident) => {
         impl FactRow for $row<'_> {
             const TABLE: &'static str = $table;
 
@@ -42,6 +51,8 @@ macro_rules! fact_row {
                 Position {
                     offset: Offset::new(self.offset),
                     own_offset: Offset::new(self.own_offset),
+                    own_partition: PartitionId::new(self.$own_partition),
+                    own_epoch: Epoch::new(self.$own_epoch),
                     record_time: RecordTime::from_millis(self.record_time),
                 }
             }
@@ -64,6 +75,7 @@ pub(super) struct MessageRow<'a> {
     quota_day: Option<i32>,
     audience: Option<u32>,
     epoch: u16,
+    partition: u32,
     offset: u64,
     own_offset: u64,
     record_time: i64,
@@ -102,13 +114,15 @@ pub(super) struct ReceiptRow<'a> {
     at: i64,
     ack_id: &'a str,
     content: Option<&'a str>,
+    own_epoch: u16,
+    own_partition: u32,
     epoch: u16,
     offset: u64,
     own_offset: u64,
     record_time: i64,
     home: u32,
 }
-fact_row!(ReceiptRow of "receipts");
+fact_row!(ReceiptRow of "receipts" with own place);
 
 impl ReceiptRow<'_> {
     pub(super) fn fact(&self) -> Result<ReceiptFact<'_>, StoreError> {
@@ -136,13 +150,15 @@ pub(super) struct RecallRow<'a> {
     recalled_by: &'a str,
     at: i64,
     recall_id: &'a str,
+    own_epoch: u16,
+    own_partition: u32,
     epoch: u16,
     offset: u64,
     own_offset: u64,
     record_time: i64,
     home: u32,
 }
-fact_row!(RecallRow of "recalls");
+fact_row!(RecallRow of "recalls" with own place);
 
 impl RecallRow<'_> {
     pub(super) fn fact(&self) -> Result<RecallFact<'_>, StoreError> {
@@ -170,6 +186,7 @@ pub(super) struct RosterRow<'a> {
     at: i64,
     joined_at: Option<i64>,
     epoch: u16,
+    partition: u32,
     offset: u64,
     own_offset: u64,
     record_time: i64,
@@ -200,6 +217,7 @@ pub(super) struct MarkRow<'a> {
     at: i64,
     ack_id: &'a str,
     epoch: u16,
+    partition: u32,
     offset: u64,
     own_offset: u64,
     record_time: i64,
@@ -235,13 +253,15 @@ pub(super) struct ParkedRow<'a> {
     at: i64,
     content: Option<&'a str>,
     deadline: i64,
+    own_epoch: u16,
+    own_partition: u32,
     epoch: u16,
     offset: u64,
     own_offset: u64,
     record_time: i64,
     home: u32,
 }
-fact_row!(ParkedRow of "parked");
+fact_row!(ParkedRow of "parked" with own place);
 
 impl ParkedRow<'_> {
     pub(super) fn fact(&self) -> Result<ParkedFact<'_>, StoreError> {
@@ -301,6 +321,8 @@ impl PolicyRow<'_> {
         Position {
             offset: Offset::new(self.offset),
             own_offset: Offset::new(self.own_offset),
+            own_partition: PartitionId::new(self.partition),
+            own_epoch: Epoch::new(self.epoch),
             record_time: RecordTime::from_millis(self.record_time),
         }
     }

@@ -8,7 +8,7 @@ WITH
     if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
 SELECT
     app, conversation, chat, reader, at, ack_id,
-    epoch, offset, own_offset, record_time, home
+    epoch, partition, offset, own_offset, record_time, home
 FROM marks
 WHERE has(wanted, home)
   AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))

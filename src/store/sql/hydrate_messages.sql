@@ -8,7 +8,7 @@ WITH
     if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
 SELECT
     app, conversation, message, sent_at, chat, sender, recipient, status, validity_ms, reader_cap, quota_day, audience,
-    epoch, offset, own_offset, record_time, home
+    epoch, partition, offset, own_offset, record_time, home
 FROM messages
 WHERE has(wanted, home)
   AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))

@@ -8,7 +8,7 @@ WITH
 SELECT
     app, conversation, user, home,
     last.1 AS change, last.2 AS role, last.3 AS at, last.4 AS joined_at,
-    last.5 AS epoch, last.6 AS offset, last.7 AS own_offset, last.8 AS record_time
+    last.5 AS epoch, last.6 AS partition, last.7 AS offset, last.8 AS own_offset, last.9 AS record_time
 FROM
 (
     WITH
@@ -16,7 +16,7 @@ FROM
     SELECT
         app, conversation, user, home,
         argMax(
-            tuple(change, role, at, joined_at, epoch, offset, own_offset, record_time),
+            tuple(change, role, at, joined_at, epoch, partition, offset, own_offset, record_time),
             tuple(epoch, offset, own_offset)
         ) AS last
     FROM roster_changes
