@@ -9,6 +9,36 @@ use crate::event::MAX_ID_BYTES;
 /// The longest name that Kafka takes for a topic.
 const MAX_TOPIC_BYTES: usize = 249;
 
+/// Properties of librdkafka that exactly-once counting stands on, why each is fixed, and what is set instead.
+const FIXED_PROPERTIES: [(&[&str], &str); 14] = [
+    (&["isolation.level"], "is always read_committed: records of aborted transactions must not be counted"),
+    (
+        &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
+        "is always false: an offset is committed together with what was counted up to it",
+    ),
+    (
+        &["auto.offset.reset"],
+        "is always error: a position that is gone must stop the worker, not skip or repeat events",
+    ),
+    (&["enable.partition.eof"], "is always false: seenby learns of a partition's end from librdkafka's statistics"),
+    (&["group.id"], "would move offsets to another group: use kafka.group"),
+    (&["group.instance.id"], "must differ between the members of one process: use worker.instance"),
+    (&["group.protocol"], "is always classic: the worker answers its rebalances"),
+    (&["partition.assignment.strategy"], "is always cooperative-sticky: the worker gives partitions up one by one"),
+    (&["session.timeout.ms"], "is set by worker.session_timeout_ms"),
+    (&["max.poll.interval.ms"], "is set by worker.max_poll_interval_ms, which other time-outs follow"),
+    (
+        &["transactional.id"],
+        "must be of one thread alone: use worker.instance, and worker.delivery for no transactions",
+    ),
+    (&["transaction.timeout.ms"], "is fixed: seenby tells from it who ended a transaction"),
+    (&["enable.idempotence"], "is always true: a record sent again must not be written twice"),
+    (
+        &["message.timeout.ms", "delivery.timeout.ms"],
+        "is fixed: records must be acknowledged or given up before their transaction ends",
+    ),
+];
+
 impl Config {
     /// Checks every rule; the first one broken is told with its key.
     ///
@@ -44,6 +74,11 @@ impl Config {
         let kafka = &self.kafka;
         require(!kafka.brokers.trim().is_empty(), "kafka.brokers", "must name at least one broker as host:port")?;
         require(!kafka.group.is_empty(), "kafka.group", "must not be empty")?;
+        for name in kafka.properties.keys() {
+            let fixed = FIXED_PROPERTIES.iter().find(|(names, _)| names.contains(&name.as_str()));
+            let rule = fixed.map_or("", |(_, rule)| *rule);
+            require(fixed.is_none(), &format!("kafka.properties.{name}"), rule)?;
+        }
         require(kafka.partitions >= 1, "kafka.partitions", "must be at least 1")?;
         require(
             kafka.replication == -1 || (1..=i32::from(i16::MAX)).contains(&kafka.replication),
@@ -207,6 +242,21 @@ mod tests {
         assert_eq!(broken_key(|config| config.worker.threads = 0), "worker.threads");
         assert_eq!(broken_key(|config| config.worker.max_poll_interval_ms = 9), "worker.max_poll_interval_ms");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");
+    }
+
+    #[test]
+    fn properties_that_counting_stands_on_are_fixed() {
+        for (names, _) in FIXED_PROPERTIES {
+            for name in names {
+                let overridden = |config: &mut Config| {
+                    config.kafka.properties.insert((*name).to_owned(), "true".to_owned());
+                };
+                assert_eq!(broken_key(overridden), format!("kafka.properties.{name}"));
+            }
+        }
+        let mut config = Config::default();
+        config.kafka.properties.insert("linger.ms".to_owned(), "1".to_owned());
+        config.check().unwrap();
     }
 
     #[test]
