@@ -46,8 +46,8 @@ impl ProducerContext for Acknowledgements {
 /// as duplicates.
 ///
 /// # Errors
-/// [`SourceError::Unavailable`] where the broker does not answer in time: nothing is visible with transactions, some
-/// partitions may have it without. Writing the same bytes again is safe either way.
+/// [`SourceError::Unavailable`] where the broker does not answer in time: whether the transaction was committed may not
+/// be known then, and without transactions some partitions may have it. Writing the same bytes again is safe either way.
 pub fn write(kafka: &KafkaConfig, delivery: Delivery, kind: EventType, value: &[u8]) -> Result<u32, SourceError> {
     let asking: BaseConsumer = BaseConsumer::from_config(&client::base(kafka, ClientKind::Admin))
         .map_err(|error| SourceError::of("making a client", error))?;

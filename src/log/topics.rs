@@ -99,22 +99,33 @@ async fn check_times(admin: &AdminClient<DefaultClientContext>, events: &str) {
     }
 }
 
-/// How many partitions a topic has; 0 where it is not there.
+/// How many partitions a topic has; 0 where it is not there, or not yet.
+///
+/// # Errors
+/// What the broker said of the topic, such as a missing right: it may well be there then.
 pub(super) fn partition_count<C: rdkafka::consumer::ConsumerContext>(
     asking: &BaseConsumer<C>,
     topic: &str,
 ) -> Result<u32, SourceError> {
     let count = || -> KafkaResult<usize> {
         let metadata = asking.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        Ok(found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len()))
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(0) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(found.partitions().len()),
+            Some(code) => Err(KafkaError::MetadataFetch(code)),
+        }
     };
     match count() {
         Ok(count) => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
         Err(error)
             if matches!(
                 error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                        | RDKafkaErrorCode::UnknownTopic
+                        // Just made, by somebody else.
+                        | RDKafkaErrorCode::LeaderNotAvailable
+                )
             ) =>
         {
             Ok(0)

@@ -80,6 +80,8 @@ type StepResult = Result<(), StepFailure>;
 enum StepFailure {
     /// The transaction is to be aborted.
     Abort(&'static str, String),
+    /// It is to be aborted, and would end the same way if it were repeated.
+    Refused(&'static str, String),
     /// Its end is not known.
     Unknown(&'static str, String),
     /// It ends the pipeline.
@@ -97,6 +99,15 @@ fn classify(doing: &'static str, error: &RDKafkaError, open_for: Duration) -> St
         {
             StepFailure::Final(CommitError::Fenced { doing, reason })
         }
+        Code::TransactionalIdAuthorizationFailed
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+            if error.txn_requires_abort() =>
+        {
+            StepFailure::Refused(doing, reason)
+        }
+        // Nothing was begun, or the client can do nothing any more.
         Code::TransactionalIdAuthorizationFailed
         | Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
@@ -137,11 +148,7 @@ impl Committer for TransactionalCommitter {
             match self.producer.produce(owned.iter().copied()) {
                 Produced::All => {}
                 Produced::Failed(reason) => return Err(StepFailure::Abort(doing, reason)),
-                Produced::Refused(reason) => {
-                    // Nothing of it may become visible, but repeating it would end the same way.
-                    let _ = self.abort(doing, reason.clone());
-                    return Err(StepFailure::Final(CommitError::Refused { doing, reason }));
-                }
+                Produced::Refused(reason) => return Err(StepFailure::Refused(doing, reason)),
             }
             self.step("adding offsets to the transaction", begun, || {
                 client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT)
@@ -150,6 +157,11 @@ impl Committer for TransactionalCommitter {
         };
         run().map_err(|failure| match failure {
             StepFailure::Abort(doing, reason) => self.abort(doing, reason),
+            // Nothing of it may become visible, and the next try begins a transaction of its own.
+            StepFailure::Refused(doing, reason) => match self.abort(doing, reason) {
+                CommitError::Aborted { doing, reason } => CommitError::Refused { doing, reason },
+                unknown => unknown,
+            },
             StepFailure::Unknown(doing, reason) => CommitError::Unknown { doing, reason },
             StepFailure::Final(error) => error,
         })
