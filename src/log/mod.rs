@@ -76,6 +76,10 @@ pub trait Source {
     /// The end of the partition's log, as far as is known without asking for it.
     fn end_offset(&self, partition: PartitionId) -> Option<Offset>;
 
+    /// How far reading has passed markers of transactions, which are never handed on, as far as is known: no record in
+    /// front of it is still to come. For lag only: no commit may stand on it.
+    fn passed_offset(&self, partition: PartitionId) -> Option<Offset>;
+
     /// Ends the membership's process side. Without `leave` a static member stays in the group until its session ends, so
     /// that a restart moves nothing.
     fn close(self, leave: bool);

@@ -56,7 +56,20 @@ struct NotingContext {
     notes: Mutex<Notes>,
     /// From here on nobody serves notes: closing needs its revocation answered at once, or it never ends.
     closing: AtomicBool,
-    end_offsets: Mutex<HashMap<PartitionId, Offset>>,
+    ends: Mutex<HashMap<PartitionId, LogEnd>>,
+}
+
+/// What the statistics say about a partition's end.
+#[derive(Clone, Copy, Default)]
+struct LogEnd {
+    /// The end of the log.
+    end: Option<Offset>,
+    /// Where fetching came to an end; records in front of it may still wait to be polled.
+    fetched: Option<Offset>,
+    /// The same, once a poll has found nothing more waiting.
+    passed: Option<Offset>,
+    /// What was fetched is thrown away then.
+    is_paused: bool,
 }
 
 #[derive(Default)]
@@ -72,13 +85,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ClientContext for NotingContext {
     fn stats(&self, statistics: Statistics) {
-        let mut end_offsets = lock(&self.end_offsets);
+        let mut ends = lock(&self.ends);
+        let offset = |number: i64| u64::try_from(number).ok().map(Offset::new);
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            let Ok(number) = u32::try_from(partition.partition) else { continue };
+            let known = ends.entry(PartitionId::new(number)).or_default();
             // ls_offset is where read_committed ends; the in-process broker knows none and leaves it at -1.
             let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
-            if let (Ok(partition), Ok(end)) = (u32::try_from(partition.partition), u64::try_from(end)) {
-                end_offsets.insert(PartitionId::new(partition), Offset::new(end));
-            }
+            known.end = offset(end).or(known.end);
+            // The end met last may be an old one, after a pause for example.
+            let is_at_end = partition.next_offset == partition.eof_offset && !known.is_paused;
+            known.fetched = offset(partition.eof_offset).filter(|_| is_at_end);
         }
     }
 
@@ -183,6 +200,22 @@ impl KafkaSource {
         }
     }
 
+    /// A poll found nothing: what was fetched before the last statistics is handed on.
+    fn note_drained(&self) {
+        for known in lock(&self.consumer.context().ends).values_mut() {
+            known.passed = known.fetched.take().or(known.passed);
+        }
+    }
+
+    fn note_paused(&self, partitions: &[PartitionId], is_paused: bool) {
+        let mut ends = lock(&self.consumer.context().ends);
+        for partition in partitions {
+            let known = ends.entry(*partition).or_default();
+            known.fetched = None;
+            known.is_paused = is_paused;
+        }
+    }
+
     fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
         list_of(&self.names.topic, partitions)
     }
@@ -235,7 +268,10 @@ impl Source for KafkaSource {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => self.push(&message, batch),
                 Some(Err(error)) => self.poll_error(error)?,
-                None => break,
+                None => {
+                    self.note_drained();
+                    break;
+                }
             }
             wait = Duration::ZERO;
         }
@@ -261,11 +297,11 @@ impl Source for KafkaSource {
     }
 
     fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
-        let mut end_offsets = lock(&self.consumer.context().end_offsets);
+        let mut ends = lock(&self.consumer.context().ends);
         for partition in partitions {
-            end_offsets.remove(partition);
+            ends.remove(partition);
         }
-        drop(end_offsets);
+        drop(ends);
         self.unanswered.retain(|note| note.change == AssignmentChange::Assigned);
         self.consumer
             .incremental_unassign(&self.list(partitions))
@@ -273,16 +309,22 @@ impl Source for KafkaSource {
     }
 
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
+        self.note_paused(partitions, true);
         self.consumer.pause(&self.list(partitions)).map_err(|error| SourceError::of("pausing", error))
     }
 
     fn resume(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
+        self.note_paused(partitions, false);
         self.consumer.resume(&self.list(partitions)).map_err(|error| SourceError::of("resuming", error))
     }
 
     fn end_offset(&self, partition: PartitionId) -> Option<Offset> {
         // As of the last statistics, a second old.
-        lock(&self.consumer.context().end_offsets).get(&partition).copied()
+        lock(&self.consumer.context().ends).get(&partition)?.end
+    }
+
+    fn passed_offset(&self, partition: PartitionId) -> Option<Offset> {
+        lock(&self.consumer.context().ends).get(&partition)?.passed
     }
 
     fn close(self, leave: bool) {

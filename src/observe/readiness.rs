@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// The conditions that a process needs, each reported by the part that knows. Clones share the conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    conditions: Arc<Mutex<BTreeMap<&'static str, ConditionState>>>,
+    conditions: Arc<Mutex<BTreeMap<String, ConditionState>>>,
 }
 
 /// How one condition stands.
@@ -27,21 +27,22 @@ pub struct Report {
     /// Whether all of them hold.
     pub ready: bool,
     /// Each by its name.
-    pub conditions: BTreeMap<&'static str, ConditionState>,
+    pub conditions: BTreeMap<String, ConditionState>,
 }
 
 /// The side of one condition that its part reports to.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    name: &'static str,
+    name: String,
     readiness: Readiness,
 }
 
 impl Readiness {
     /// A condition that is not met until its part says so. The same name gives the same condition.
-    pub fn condition(&self, name: &'static str) -> Condition {
+    pub fn condition(&self, name: impl Into<String>) -> Condition {
+        let name = name.into();
         let state = ConditionState { met: false, reason: Some("not reported yet".to_owned()) };
-        self.lock().entry(name).or_insert(state);
+        self.lock().entry(name.clone()).or_insert(state);
         Condition { name, readiness: self.clone() }
     }
 
@@ -52,7 +53,7 @@ impl Readiness {
     }
 
     /// Every change is a single insert, so a panic elsewhere cannot have left the map half changed.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, ConditionState>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, ConditionState>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,12 +61,12 @@ impl Readiness {
 impl Condition {
     /// It holds.
     pub fn met(&self) {
-        self.readiness.lock().insert(self.name, ConditionState { met: true, reason: None });
+        self.readiness.lock().insert(self.name.clone(), ConditionState { met: true, reason: None });
     }
 
     /// It does not hold; the reason says what an operator can do.
     pub fn unmet(&self, reason: impl Into<String>) {
-        self.readiness.lock().insert(self.name, ConditionState { met: false, reason: Some(reason.into()) });
+        self.readiness.lock().insert(self.name.clone(), ConditionState { met: false, reason: Some(reason.into()) });
     }
 }
 

@@ -1,5 +1,7 @@
 //! The effects of a flush: rows first, then Kafka's commit, each repeated as long as that may help.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::clock::Clock;
@@ -7,6 +9,7 @@ use super::error::WorkerError;
 use super::flush::Flush;
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
+use crate::event::PartitionId;
 use crate::log::{CommitError, Committer};
 use crate::store::Store;
 
@@ -34,7 +37,7 @@ pub struct Effects<S, C, K> {
     metrics: WorkerMetrics,
     /// Label of this pipeline's metrics.
     thread: String,
-    /// How long a flush is tried in all.
+    /// How long a flush is tried in all, its rows and its commit together.
     deadline: Duration,
 }
 
@@ -54,62 +57,81 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
 
     /// Writes one flush. Blocks until it is done or given up.
     pub fn write(&mut self, flush: &Flush) -> FlushAnswer {
-        let result = self.insert(flush).and_then(|()| self.commit(flush));
-        match &result {
-            Ok(()) => {
-                flush.tallies.publish(&self.metrics);
-                self.metrics.flush_records.observe(flush.records as f64);
-                self.metrics.flush_bytes.observe(flush.rows.bytes() as f64);
-                self.observe("total", flush.begun);
+        let begun = self.clock.now();
+        let result = self.insert(flush, begun).and_then(|()| self.commit(flush, begun));
+        let committed: &[PartitionId] = result.as_deref().unwrap_or_default();
+        for (effects, tallies) in flush.effects.iter().zip(&flush.tallies) {
+            if committed.contains(&effects.partition) {
+                tallies.publish(&self.metrics);
+            } else {
+                tallies.discard();
             }
-            Err(_) => flush.tallies.discard(),
+        }
+        if !committed.is_empty() {
+            self.metrics.flush_records.observe(flush.records as f64);
+            self.metrics.flush_bytes.observe(flush.rows.bytes() as f64);
+            self.observe("total", flush.begun);
         }
         self.metrics.flush_refused.with_label_values(&[&self.thread]).set(0);
-        FlushAnswer { result, bytes: flush.bytes() }
+        FlushAnswer { result: result.map(|_| ()), bytes: flush.bytes() }
     }
 
-    fn insert(&mut self, flush: &Flush) -> Result<(), WorkerError> {
+    /// Whether any partition of it is still this pipeline's. The rows of others need not be written: their next owners
+    /// fold the records again.
+    fn is_any_owned(&self, flush: &Flush) -> bool {
+        flush.rebalances.iter().any(|(partition, rebalance)| self.ownership.holds(*partition, *rebalance))
+    }
+
+    fn insert(&mut self, flush: &Flush, tried_since: Duration) -> Result<(), WorkerError> {
         let begun = self.clock.now();
         let mut pause = FIRST_PAUSE;
         loop {
-            if self.ownership.is_abandoned() {
-                // Rows of a flush that will not be committed count as not yet seen: they need not be written.
+            // Giving everything up leaves nothing owned, too.
+            if !self.is_any_owned(flush) {
                 return Ok(());
             }
             match self.store.write(&flush.rows) {
                 Ok(()) => break,
-                Err(error) => self.hold("insert", begun, &mut pause, error.into())?,
+                Err(error) => self.hold("insert", tried_since, &mut pause, error.into())?,
             }
         }
         self.observe("insert", begun);
         Ok(())
     }
 
-    fn commit(&mut self, flush: &Flush) -> Result<(), WorkerError> {
+    /// Commits what is still owned, and returns which partitions that was.
+    fn commit(&mut self, flush: &Flush, tried_since: Duration) -> Result<Vec<PartitionId>, WorkerError> {
         let begun = self.clock.now();
         let mut pause = FIRST_PAUSE;
+        // What the committer was told last is what it committed.
+        let committed = RefCell::new(BTreeSet::new());
+        let ownership = self.ownership.clone();
+        let is_owned = |partition| {
+            let is_owned = flush
+                .rebalances
+                .iter()
+                .any(|(member, rebalance)| *member == partition && ownership.holds(partition, *rebalance));
+            if is_owned {
+                committed.borrow_mut().insert(partition);
+            } else {
+                committed.borrow_mut().remove(&partition);
+            }
+            is_owned
+        };
         loop {
-            let ownership = self.ownership.clone();
-            let is_owned = |partition| {
-                flush
-                    .rebalances
-                    .iter()
-                    .any(|(member, rebalance)| *member == partition && ownership.holds(partition, *rebalance))
-            };
-            if !flush.effects.iter().any(|effects| is_owned(effects.partition)) {
-                // All of it went to other owners, which fold it again.
-                return Ok(());
+            if !self.is_any_owned(flush) {
+                return Ok(Vec::new());
             }
             match self.committer.commit(&flush.effects, &is_owned) {
                 Ok(()) => break,
                 Err(error @ (CommitError::Unknown { .. } | CommitError::Fenced { .. })) => return Err(error.into()),
                 // A member joining the group fails commits for partitions that stay as well; the next try takes the
                 // member's new identity.
-                Err(error) => self.hold("commit", begun, &mut pause, error.into())?,
+                Err(error) => self.hold("commit", tried_since, &mut pause, error.into())?,
             }
         }
         self.observe("commit", begun);
-        Ok(())
+        Ok(committed.take().into_iter().collect())
     }
 
     fn observe(&self, stage: &str, begun: Duration) {
@@ -122,11 +144,11 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
     fn hold(
         &self,
         stage: &'static str,
-        begun: Duration,
+        tried_since: Duration,
         pause: &mut Duration,
         error: WorkerError,
     ) -> Result<(), WorkerError> {
-        let elapsed = self.clock.now().saturating_sub(begun);
+        let elapsed = self.clock.now().saturating_sub(tried_since);
         if elapsed >= self.deadline {
             return Err(WorkerError::FlushGivenUp { seconds: elapsed.as_secs(), last: Box::new(error) });
         }

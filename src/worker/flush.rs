@@ -27,8 +27,8 @@ pub struct Flush {
     pub records: u64,
     /// When its first record was folded, by the worker's clock.
     pub begun: Duration,
-    /// What is published once it is committed.
-    pub tallies: Tallies,
+    /// What is published of each partition of `effects` once it is committed, in the same order.
+    pub tallies: Vec<Tallies>,
 }
 
 impl Flush {
@@ -38,7 +38,7 @@ impl Flush {
     }
 }
 
-/// What Prometheus gets once the flush is committed.
+/// What Prometheus gets once a partition's part of the flush is committed.
 pub struct Tallies {
     records: OutcomeTally,
     settled: OutcomeTally,
@@ -75,20 +75,18 @@ pub struct FlushBuilder {
     partitions: BTreeMap<PartitionId, BuildingPartition>,
     records: u64,
     begun: Option<Duration>,
-    tallies: Tallies,
 }
 
-#[derive(Default)]
 struct BuildingPartition {
     outbox: Outbox,
+    tallies: Tallies,
 }
 
 impl FlushBuilder {
     /// An empty one.
     pub fn new(topic: TopicIdentity, metrics: WorkerMetrics) -> Self {
         let rows = RowBatch::new(topic.clone());
-        let tallies = Tallies::new(&metrics);
-        Self { topic, metrics, rows, partitions: BTreeMap::new(), records: 0, begun: None, tallies }
+        Self { topic, metrics, rows, partitions: BTreeMap::new(), records: 0, begun: None }
     }
 
     /// Folds one record of a partition into its state and this flush.
@@ -101,15 +99,18 @@ impl FlushBuilder {
             Input::Control(crate::event::Control::Erase(_)) => Some(crate::event::EventType::Erase),
             Input::Malformed { .. } => None,
         };
-        let building = self.partitions.entry(partition).or_default();
+        let building = self
+            .partitions
+            .entry(partition)
+            .or_insert_with(|| BuildingPartition { outbox: Outbox::default(), tallies: Tallies::new(&self.metrics) });
         let mut sink = FlushSink {
             topic: &self.topic,
             rows: self.rows.partition(partition),
             outbox: &mut building.outbox,
-            tallies: &mut self.tallies,
+            tallies: &mut building.tallies,
         };
         let outcome = state.apply(record, &mut sink);
-        self.tallies.records.add(event_type, outcome);
+        building.tallies.records.add(event_type, outcome);
     }
 
     /// Whether it holds no record.
@@ -134,7 +135,9 @@ impl FlushBuilder {
 
     /// Forgets what a partition would tell Kafka; its rows stay, as facts of the log they harm nobody.
     pub fn forget(&mut self, partition: PartitionId) {
-        self.partitions.remove(&partition);
+        if let Some(forgotten) = self.partitions.remove(&partition) {
+            forgotten.tallies.discard();
+        }
     }
 
     /// Ends it: every partition in it gives its counts and totals, and an empty builder is left behind.
@@ -149,6 +152,7 @@ impl FlushBuilder {
         let mut ended = std::mem::replace(self, next);
         let mut effects = Vec::with_capacity(ended.partitions.len());
         let mut rebalances = Vec::with_capacity(ended.partitions.len());
+        let mut tallies = Vec::with_capacity(ended.partitions.len());
         for (partition, state, rebalance) in owned {
             let Some(mut building) = ended.partitions.remove(&partition) else { continue };
             let next_offset: Offset = state.next_offset();
@@ -156,7 +160,7 @@ impl FlushBuilder {
                 topic: &ended.topic,
                 rows: ended.rows.partition(partition),
                 outbox: &mut building.outbox,
-                tallies: &mut ended.tallies,
+                tallies: &mut building.tallies,
             };
             state.end_flush(next_offset, &mut sink);
             building.outbox.finish();
@@ -167,6 +171,7 @@ impl FlushBuilder {
                 outbox: building.outbox,
             });
             rebalances.push((partition, rebalance));
+            tallies.push(building.tallies);
         }
         Flush {
             rows: ended.rows,
@@ -174,7 +179,7 @@ impl FlushBuilder {
             rebalances,
             records: ended.records,
             begun: ended.begun.unwrap_or(now),
-            tallies: ended.tallies,
+            tallies,
         }
     }
 }

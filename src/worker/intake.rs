@@ -182,7 +182,11 @@ impl<S: Source, K: Clock> Intake<S, K> {
     }
 
     /// Ends it and gives the source back to be closed.
-    pub fn into_source(self) -> S {
+    pub fn into_source(mut self) -> S {
+        // The next one counts from nothing.
+        self.drop_states(|_, _| true);
+        self.metrics.state_bytes.with_label_values(&[&self.thread]).set(0);
+        self.metrics.intake_paused.with_label_values(&[&self.thread]).set(0);
         self.source
     }
 
@@ -209,8 +213,16 @@ impl<S: Source, K: Clock> Intake<S, K> {
             debug_assert!(false, "every job is awaited until it is answered");
             return Ok(());
         };
+        let hydrated = match answer.result {
+            // All of them went elsewhere meanwhile, and so may have what was asked for.
+            Err(error) if awaited.is_empty() => {
+                tracing::info!(%error, "reading back partitions that are no longer this worker's");
+                Vec::new()
+            }
+            result => result?,
+        };
         let mut starts = Vec::with_capacity(awaited.len());
-        for ready in answer.result? {
+        for ready in hydrated {
             // Partitions lost meanwhile are no longer awaited: their states are thrown away.
             if !awaited.contains(&ready.partition) {
                 continue;
@@ -291,6 +303,10 @@ impl<S: Source, K: Clock> Intake<S, K> {
     fn lose(&mut self, partitions: &[PartitionId]) -> Result<(), WorkerError> {
         self.forget_hydrating(partitions);
         let dropped = self.drop_states(|partition, _| partitions.contains(&partition));
+        if self.owned.is_empty() && self.hydrating.values().all(Vec::is_empty) {
+            // It is out of the group until that gives it partitions again.
+            self.has_joined = false;
+        }
         Ok(self.source.unassign(&dropped)?)
     }
 
@@ -386,7 +402,9 @@ impl<S: Source, K: Clock> Intake<S, K> {
         let unix_millis = self.clock.unix_millis();
         for (partition, owned) in &self.owned {
             let Some(end) = self.source.end_offset(*partition) else { continue };
-            let lag = end.get().saturating_sub(owned.next_offset.get());
+            // Markers of transactions behind the last record are nothing to fold.
+            let done = owned.next_offset.max(self.source.passed_offset(*partition).unwrap_or_default());
+            let lag = end.get().saturating_sub(done.get());
             let is_behind = lag > 0 && owned.last_record_time.millis() >= 0;
             let age = if is_behind { (unix_millis - owned.last_record_time.millis()).max(0) / 1000 } else { 0 };
             let label = partition.get().to_string();

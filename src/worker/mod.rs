@@ -111,17 +111,19 @@ impl Worker {
             partitions: topics.event_partitions,
         };
         let stop = StopSignal::default();
-        let assigned = telemetry.readiness.condition("kafka_assigned");
         let clock = SystemClock::start();
         let mut pipelines = Vec::new();
-        for thread in 0..config.worker.threads.max(1) {
+        let threads = config.worker.threads.max(1);
+        for thread in 0..threads {
+            // One of them waiting is a worker that waits.
+            let condition = if threads == 1 { "kafka_assigned".to_owned() } else { format!("kafka_assigned_{thread}") };
             let mut pipeline = Pipeline {
                 connect: KafkaAndClickHouse { config: config.clone(), thread, runtime: runtime.handle().clone() },
                 clock,
                 settings: PipelineSettings::of(config, &topic, thread),
                 stop: stop.clone(),
                 metrics: metrics.clone(),
-                assigned: assigned.clone(),
+                assigned: telemetry.readiness.condition(condition),
             };
             let stop_others = stop.clone();
             let handle = thread::Builder::new().name(format!("intake-{thread}")).spawn(move || {

@@ -256,7 +256,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             if is_assigned && !was_assigned {
                 self.assigned.met();
             } else if was_assigned && !is_assigned {
-                self.assigned.unmet("partitions are being read back");
+                self.assigned.unmet("waiting for the group, or partitions are being read back");
             }
             was_assigned = is_assigned;
         }

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam_channel::{bounded, unbounded};
 use prometheus::Registry;
@@ -10,8 +12,11 @@ use prometheus::Registry;
 use super::*;
 use crate::event::Epoch;
 use crate::fold::PartitionIdentity;
-use crate::log::{CommitMetadata, CommittedPosition, ConsumedRecord, Group, SourceError};
-use crate::worker::ReadyPartition;
+use crate::log::{
+    CommitError, CommitMetadata, CommittedPosition, Committer, ConsumedRecord, Group, PartitionEffects, SourceError,
+};
+use crate::store::{HydratedPartition, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError};
+use crate::worker::{Effects, ReadyPartition};
 
 const KEPT: PartitionId = PartitionId::new(0);
 const GIVEN_UP: PartitionId = PartitionId::new(1);
@@ -97,6 +102,10 @@ impl Source for SteadySource {
     }
 
     fn end_offset(&self, _: PartitionId) -> Option<Offset> {
+        None
+    }
+
+    fn passed_offset(&self, _: PartitionId) -> Option<Offset> {
         None
     }
 
@@ -235,4 +244,105 @@ fn a_revocation_waits_for_the_flush_behind_a_busy_one() {
     bench.intake.step().unwrap();
     assert_eq!(bench.source.assigned(), []);
     assert!(bench.intake.is_drained());
+}
+
+#[test]
+fn a_failure_to_read_back_what_went_elsewhere_meanwhile_ends_nothing() {
+    let mut bench = Bench::new();
+    bench.source.note(1, AssignmentChange::Assigned, &[GIVEN_UP]);
+    bench.intake.step().unwrap();
+    bench.source.note(2, AssignmentChange::Lost, &[GIVEN_UP]);
+    bench.intake.step().unwrap();
+    let result = Err(WorkerError::Setup { doing: "reading back", reason: "somebody else was faster".to_owned() });
+    bench.hydration_answers.send(HydrationAnswer { rebalance: 1, result }).unwrap();
+    bench.intake.step().unwrap();
+    assert_eq!(bench.source.assigned(), []);
+}
+
+#[test]
+fn a_member_that_lost_everything_is_ready_when_it_is_assigned_again() {
+    let mut bench = Bench::with_both();
+    assert!(bench.intake.is_assigned());
+    bench.source.note(2, AssignmentChange::Lost, &[KEPT, GIVEN_UP]);
+    bench.intake.step().unwrap();
+    assert!(!bench.intake.is_assigned());
+    bench.source.note(3, AssignmentChange::Assigned, &[]);
+    bench.intake.step().unwrap();
+    assert!(bench.intake.is_assigned());
+}
+
+#[test]
+fn a_pipeline_that_ends_leaves_no_gauge_behind() {
+    let bench = Bench::with_both();
+    assert_eq!(bench.metrics.partitions.get(), 2);
+    bench.metrics.intake_paused.with_label_values(&["0"]).set(1);
+    bench.intake.into_source();
+    assert_eq!(bench.metrics.partitions.get(), 0);
+    assert_eq!(bench.metrics.intake_paused.with_label_values(&["0"]).get(), 0);
+}
+
+/// Keeps nothing and counts how often it was asked to.
+struct CountingStore(Arc<AtomicU32>);
+
+impl Store for CountingStore {
+    fn write(&mut self, _: &RowBatch) -> Result<(), StoreError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn frontiers(&mut self, _: &TopicIdentity) -> Result<Vec<LedgerFrontier>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn hydrate(&mut self, _: &TopicIdentity, _: &[HydrationRequest]) -> Result<Vec<HydratedPartition>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+struct WillingCommitter;
+
+impl Committer for WillingCommitter {
+    fn commit(
+        &mut self,
+        effects: &[PartitionEffects],
+        is_owned: &dyn Fn(PartitionId) -> bool,
+    ) -> Result<(), CommitError> {
+        for effects in effects {
+            is_owned(effects.partition);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_went_to_another_owner_is_neither_counted_nor_written() {
+    let mut bench = Bench::with_both();
+    bench.intake.begin_stop();
+    bench.intake.step().unwrap();
+    let flush = bench.flushes.try_recv().unwrap();
+    assert_eq!(flush.effects.len(), 2);
+    let writes = Arc::new(AtomicU32::new(0));
+    let ownership = Ownership::default();
+    let mut effects = Effects::new(
+        CountingStore(Arc::clone(&writes)),
+        WillingCommitter,
+        FrozenClock,
+        ownership.clone(),
+        bench.metrics.clone(),
+        "0".to_owned(),
+        Duration::from_secs(1),
+    );
+    let published = || -> u64 {
+        let counted = bench.metrics.records.with_label_values(&["", "malformed"]);
+        counted.get()
+    };
+
+    effects.write(&flush).result.unwrap();
+    assert_eq!((writes.load(Ordering::Relaxed), published()), (0, 0));
+
+    // One of the two is still owned; the other came back by a later rebalance and is folded again.
+    ownership.take(KEPT, 1);
+    ownership.take(GIVEN_UP, 2);
+    effects.write(&flush).result.unwrap();
+    assert_eq!((writes.load(Ordering::Relaxed), published()), (1, flush.records / 2));
 }
