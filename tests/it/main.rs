@@ -18,6 +18,7 @@ mod api_server;
 mod api_viewers;
 mod dev_brokers;
 mod dev_clickhouse;
+mod dev_demo;
 mod dev_simulator;
 mod event_bad_records;
 mod event_schemas;
