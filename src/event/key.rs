@@ -61,13 +61,6 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Appends the key to `buffer`.
-    pub fn write_key(&self, buffer: &mut String) {
-        for part in self.parts() {
-            buffer.push_str(part);
-        }
-    }
-
     /// The key's pieces, in order.
     fn parts(&self) -> [&'a str; 5] {
         match self {
@@ -215,9 +208,6 @@ mod tests {
             let conversation = Conversation::parse(key).unwrap();
             assert_eq!(conversation.to_string(), key);
             assert_eq!(conversation.app().as_str(), "org#app");
-            let mut buffer = String::new();
-            conversation.write_key(&mut buffer);
-            assert_eq!(buffer, key);
         }
         for wrong in ["", "org#app", "org#app/g", "org#app/u/a", "org#app/u/b/a", "org#app/x/a", "org#app/g/a/b"] {
             assert_eq!(Conversation::parse(wrong), None, "{wrong}");
