@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::event::{Offset, PartitionId, RecordTime};
+use rdkafka::message::{Headers, Message};
+
+use crate::event::{CONTROL_HEADER, Offset, PartitionId, RecordTime};
 
 /// Consumed records, payloads copied once into one arena that is reused from batch to batch.
 #[derive(Debug, Default)]
@@ -56,6 +58,25 @@ impl RecordBatch {
             time: record.time,
             key,
             value,
+            control_header,
+        });
+    }
+
+    /// Copies a record in as Kafka's client gave it.
+    pub(super) fn push_message(&mut self, message: &impl Message) {
+        let (Ok(partition), Ok(offset)) = (u32::try_from(message.partition()), u64::try_from(message.offset())) else {
+            debug_assert!(false, "consumed records have a partition and an offset");
+            return;
+        };
+        let control_header = message.headers().and_then(|headers| {
+            headers.iter().find(|header| header.key == CONTROL_HEADER).map(|header| header.value.unwrap_or_default())
+        });
+        self.push(&ConsumedRecord {
+            partition: PartitionId::new(partition),
+            offset: Offset::new(offset),
+            time: RecordTime::from_millis(message.timestamp().to_millis().unwrap_or(-1)),
+            key: message.key(),
+            value: message.payload().unwrap_or_default(),
             control_header,
         });
     }

@@ -39,13 +39,31 @@ pub(crate) fn base(kafka: &KafkaConfig, kind: ClientKind) -> ClientConfig {
 
 /// The consumer of one pipeline.
 pub(crate) fn consumer(config: &Config, instance: &str) -> ClientConfig {
-    let mut client = base(&config.kafka, ClientKind::Consumer);
+    let mut client = reading(&config.kafka);
     client
-        .set("group.id", &config.kafka.group)
         .set("group.instance.id", instance)
         .set("session.timeout.ms", config.worker.session_timeout_ms.to_string())
         .set("max.poll.interval.ms", config.worker.max_poll_interval_ms.to_string())
         .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("statistics.interval.ms", "1000");
+    with_user_properties(&mut client, &config.kafka);
+    client
+}
+
+/// A consumer that is no member of the group: it is told what to read, and its end when it is there.
+pub(crate) fn log_reader(kafka: &KafkaConfig) -> ClientConfig {
+    let mut client = reading(kafka);
+    client.set("enable.partition.eof", "true");
+    with_user_properties(&mut client, kafka);
+    client
+}
+
+/// How the events topic is read, by whomever.
+fn reading(kafka: &KafkaConfig) -> ClientConfig {
+    let mut client = base(kafka, ClientKind::Consumer);
+    client
+        // librdkafka assigns nothing without one.
+        .set("group.id", &kafka.group)
         // Never read_uncommitted: the input may hold aborted records, and control records are written in transactions.
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
@@ -58,9 +76,7 @@ pub(crate) fn consumer(config: &Config, instance: &str) -> ClientConfig {
         // Counted per partition: 10,000 is plenty, and bounds memory on a backlog together with the kilobytes (all
         // partitions of this consumer together).
         .set("queued.min.messages", "10000")
-        .set("queued.max.messages.kbytes", "65536")
-        .set("statistics.interval.ms", "1000");
-    with_user_properties(&mut client, &config.kafka);
+        .set("queued.max.messages.kbytes", "65536");
     client
 }
 

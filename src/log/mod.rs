@@ -8,6 +8,7 @@ pub(crate) mod client;
 mod commit;
 pub mod control;
 mod outbox;
+mod reader;
 mod source;
 pub mod topics;
 mod transaction;
@@ -15,6 +16,7 @@ mod transaction;
 pub use batch::{ConsumedRecord, RecordBatch};
 pub use commit::{CommitError, Committer, PartitionEffects, PlainCommitter};
 pub use outbox::{Notification, Outbox, Rejection};
+pub use reader::{KafkaLogReader, LogReader};
 pub use source::{KafkaGroup, KafkaSource};
 pub use transaction::TransactionalCommitter;
 

@@ -9,22 +9,20 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::client::{self, REQUEST_TIMEOUT};
 use super::{
-    AssignmentChange, CommitMetadata, CommittedPosition, ConsumedRecord, Group, RebalanceNote, RecordBatch, Source,
-    SourceError,
+    AssignmentChange, CommitMetadata, CommittedPosition, Group, RebalanceNote, RecordBatch, Source, SourceError,
 };
 use crate::config::Config;
-use crate::event::{CONTROL_HEADER, Offset, PartitionId, RecordTime};
+use crate::event::{Offset, PartitionId};
 
 /// The most records and bytes that one poll hands on: a rebalance is never behind more work than that.
-const MAX_BATCH_RECORDS: usize = 10_000;
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_BATCH_RECORDS: usize = 10_000;
+pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long leaving the group may take: the revocation of what is assigned, and the request itself.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -159,44 +157,14 @@ impl KafkaSource {
         Ok(Self { consumer: Arc::new(consumer), names: Arc::new(names), unanswered: VecDeque::new() })
     }
 
-    fn push(&self, message: &BorrowedMessage<'_>, batch: &mut RecordBatch) {
-        let (Ok(partition), Ok(offset)) = (u32::try_from(message.partition()), u64::try_from(message.offset())) else {
-            debug_assert!(false, "consumed records have a partition and an offset");
-            return;
-        };
-        let control_header = message.headers().and_then(|headers| {
-            headers.iter().find(|header| header.key == CONTROL_HEADER).map(|header| header.value.unwrap_or_default())
-        });
-        batch.push(&ConsumedRecord {
-            partition: PartitionId::new(partition),
-            offset: Offset::new(offset),
-            time: RecordTime::from_millis(message.timestamp().to_millis().unwrap_or(-1)),
-            key: message.key(),
-            value: message.payload().unwrap_or_default(),
-            control_header,
-        });
-    }
-
     fn poll_error(&self, error: KafkaError) -> Result<(), SourceError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::Fenced) => {
                 Err(SourceError::Fenced { group: self.names.group.clone(), instance: self.names.instance.clone() })
             }
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                Err(SourceError::OutOfRange { topic: self.names.topic.clone() })
-            }
             // The rebalance that follows says which partitions are lost.
             Some(RDKafkaErrorCode::PollExceeded) => Ok(()),
-            _ => match SourceError::of(format!("reading topic {}", self.names.topic), error.clone()) {
-                // librdkafka reconnects and goes on by itself.
-                transient @ SourceError::Unavailable { .. }
-                    if !matches!(error, KafkaError::MessageConsumptionFatal(_)) =>
-                {
-                    tracing::warn!(error = %transient, "reading goes on");
-                    Ok(())
-                }
-                refused => Err(refused),
-            },
+            _ => check_poll_error(&self.names.topic, error),
         }
     }
 
@@ -234,6 +202,34 @@ fn unassign_taken(consumer: &BaseConsumer<NotingContext>, partitions: &TopicPart
     consumer.incremental_unassign(&taken)
 }
 
+/// Sorts what a poll of `topic` said into what ends the reading and what librdkafka mends by itself.
+pub(super) fn check_poll_error(topic: &str, error: KafkaError) -> Result<(), SourceError> {
+    if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) = error.rdkafka_error_code() {
+        return Err(SourceError::OutOfRange { topic: topic.to_owned() });
+    }
+    match SourceError::of(format!("reading topic {topic}"), error.clone()) {
+        // librdkafka reconnects and goes on by itself.
+        transient @ SourceError::Unavailable { .. } if !matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+            tracing::warn!(error = %transient, "reading goes on");
+            Ok(())
+        }
+        refused => Err(refused),
+    }
+}
+
+/// First offset of a partition's log, and the one after its last committed record.
+pub(super) fn log_range<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: PartitionId,
+) -> Result<(Offset, Offset), SourceError> {
+    let (low, high) = consumer.fetch_watermarks(topic, kafka_number(partition), REQUEST_TIMEOUT).map_err(|error| {
+        SourceError::of(format!("asking the range of partition {} of {topic}", partition.get()), error)
+    })?;
+    let offset = |number: i64| Offset::new(u64::try_from(number).unwrap_or_default());
+    Ok((offset(low), offset(high)))
+}
+
 fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
@@ -266,7 +262,7 @@ impl Source for KafkaSource {
         while batch.len() < MAX_BATCH_RECORDS && batch.bytes() < MAX_BATCH_BYTES && !self.consumer.context().has_notes()
         {
             match self.consumer.poll(wait) {
-                Some(Ok(message)) => self.push(&message, batch),
+                Some(Ok(message)) => batch.push_message(&message),
                 Some(Err(error)) => self.poll_error(error)?,
                 None => {
                     self.note_drained();
@@ -415,15 +411,7 @@ impl Group for KafkaGroup {
     }
 
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {
-        let (low, high) = self
-            .consumer
-            .fetch_watermarks(&self.names.topic, kafka_number(partition), REQUEST_TIMEOUT)
-            .map_err(|error| {
-            let doing = format!("asking the range of partition {} of {}", partition.get(), self.names.topic);
-            SourceError::of(doing, error)
-        })?;
-        let offset = |number: i64| Offset::new(u64::try_from(number).unwrap_or_default());
-        Ok((offset(low), offset(high)))
+        log_range(&self.consumer, &self.names.topic, partition)
     }
 
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {

@@ -32,6 +32,7 @@ mod fold_properties;
 mod fold_receipts;
 mod fold_restoring;
 mod fold_rosters;
+mod log_reader;
 mod road_limits;
 mod sdk;
 mod store_faults;
