@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use bumpalo::Bump;
 use rdkafka::message::{Headers, Message};
 
-use crate::event::{CONTROL_HEADER, Offset, PartitionId, RecordTime};
+use crate::event::{CONTROL_HEADER, Offset, PartitionId, Record, RecordTime, decode_record};
 
 /// Consumed records, payloads copied once into one arena that is reused from batch to batch.
 #[derive(Debug, Default)]
@@ -38,6 +39,19 @@ pub struct ConsumedRecord<'a> {
     pub value: &'a [u8],
     /// Value of the header [`crate::event::CONTROL_HEADER`], where there is one.
     pub control_header: Option<&'a [u8]>,
+}
+
+impl<'a> ConsumedRecord<'a> {
+    /// What it says, as the fold takes it; lists in it live in `arena`.
+    pub fn decode(&self, arena: &'a Bump) -> Record<'a> {
+        Record {
+            offset: self.offset,
+            time: self.time,
+            key: self.key,
+            value: self.value,
+            input: decode_record(self.value, self.control_header, arena),
+        }
+    }
 }
 
 impl RecordBatch {

@@ -7,8 +7,8 @@ use super::row_binary::RowBinary;
 use super::table::Table;
 use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, PartitionId, encode_event};
 use crate::fold::fact::{
-    ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, ParkedFact, PolicyFact, Position, RecallFact,
-    ReceiptFact, RejectionFact, RosterFact, SettlementFact,
+    ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, Position,
+    RecallFact, ReceiptFact, RejectionFact, RosterFact, SettlementFact, Sink,
 };
 
 /// Longest key and value of a refused record that is kept, in bytes; of the rest length and SHA-256 tell (DESIGN.md
@@ -135,17 +135,15 @@ fn week_of(time: EventTime) -> u16 {
     u16::try_from(days.max(0) / 7).unwrap_or(u16::MAX)
 }
 
-/// Takes the facts of one partition; the methods are those of [`crate::fold::fact::Sink`] but for notifications, which
-/// are no rows.
+/// Takes the facts of one partition as rows; notifications are none.
 #[derive(Debug)]
 pub struct PartitionRows<'a> {
     batch: &'a mut RowBatch,
     partition: PartitionId,
 }
 
-impl PartitionRows<'_> {
-    /// Table `messages`.
-    pub fn message(&mut self, fact: &MessageFact<'_>) {
+impl Sink for PartitionRows<'_> {
+    fn message(&mut self, fact: &MessageFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Messages).row(Some(fact.sent_at), |row| {
             row.string(fact.app.as_str())
@@ -164,8 +162,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `receipts`.
-    pub fn receipt(&mut self, fact: &ReceiptFact<'_>) {
+    fn receipt(&mut self, fact: &ReceiptFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Receipts).row(Some(fact.sent_at), |row| {
             row.string(fact.app.as_str())
@@ -181,8 +178,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `recalls`.
-    pub fn recall(&mut self, fact: &RecallFact<'_>) {
+    fn recall(&mut self, fact: &RecallFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Recalls).row(Some(fact.sent_at), |row| {
             row.string(fact.app.as_str())
@@ -196,8 +192,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `roster_changes`.
-    pub fn roster(&mut self, fact: &RosterFact<'_>) {
+    fn roster(&mut self, fact: &RosterFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::RosterChanges).row(None, |row| {
             row.string(fact.app.as_str())
@@ -213,8 +208,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `marks`.
-    pub fn mark(&mut self, fact: &MarkFact<'_>) {
+    fn mark(&mut self, fact: &MarkFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Marks).row(Some(fact.at), |row| {
             row.string(fact.app.as_str())
@@ -227,8 +221,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `parked`.
-    pub fn parked(&mut self, fact: &ParkedFact<'_>) {
+    fn parked(&mut self, fact: &ParkedFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Parked).row(Some(fact.event.at), |row| {
             encode_waiting(row, &fact.event, fact.conversation.as_str());
@@ -237,8 +230,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `settlements`.
-    pub fn settlement(&mut self, fact: &SettlementFact<'_>) {
+    fn settlement(&mut self, fact: &SettlementFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Settlements).row(Some(fact.event.at), |row| {
             encode_waiting(row, &fact.event, fact.conversation.as_str());
@@ -247,8 +239,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `policies`.
-    pub fn policy(&mut self, fact: &PolicyFact<'_>) {
+    fn policy(&mut self, fact: &PolicyFact<'_>) {
         let place = self.place(fact.position);
         self.batch.table_mut(Table::Policies).row(None, |row| {
             match fact.control {
@@ -275,8 +266,7 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Table `rejections`.
-    pub fn rejection(&mut self, fact: &RejectionFact<'_>) {
+    fn rejection(&mut self, fact: &RejectionFact<'_>) {
         let place = self.place(fact.position);
         let at = fact.event.map(|event| event.at);
         let week = at.unwrap_or(EventTime::from_millis(fact.position.record_time.millis()));
@@ -309,8 +299,9 @@ impl PartitionRows<'_> {
         });
     }
 
-    /// Tables `message_counts` and `sender_counts`.
-    pub fn counts(&mut self, fact: &CountsFact<'_>) {
+    fn notification(&mut self, _fact: &NotificationFact<'_>) {}
+
+    fn counts(&mut self, fact: &CountsFact<'_>) {
         let (epoch, partition) = (self.batch.topic.epoch, self.partition);
         for table in [Table::MessageCounts, Table::SenderCounts] {
             self.batch.table_mut(table).row(Some(fact.sent_at), |row| {
@@ -330,8 +321,7 @@ impl PartitionRows<'_> {
         }
     }
 
-    /// Table `ledger`.
-    pub fn ledger(&mut self, fact: &LedgerFact<'_>) {
+    fn ledger(&mut self, fact: &LedgerFact<'_>) {
         let RowBatch { topic, .. } = &*self.batch;
         let (epoch, partitions, topic) = (topic.epoch, topic.partitions, topic.topic.clone());
         let partition = self.partition;
@@ -355,7 +345,9 @@ impl PartitionRows<'_> {
                 });
         });
     }
+}
 
+impl PartitionRows<'_> {
     fn place(&self, position: Position) -> Place {
         Place { epoch: self.batch.topic.epoch, partition: self.partition, position }
     }

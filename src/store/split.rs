@@ -37,7 +37,7 @@ mod tests {
     use crate::event::{
         AckId, AppId, Chat, ConversationKey, Epoch, EventTime, Offset, PartitionId, RecordTime, UserId,
     };
-    use crate::fold::fact::{MarkFact, Position};
+    use crate::fold::fact::{MarkFact, Position, Sink as _};
     use crate::policy::DAY_MILLIS;
     use crate::store::{RowBatch, Table, TopicIdentity};
 

@@ -14,7 +14,7 @@ use super::flush::{Flush, FlushBuilder};
 use super::hydration::{HydrationAnswer, HydrationJob};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
-use crate::event::{Offset, PartitionId, Record, RecordTime, decode_record};
+use crate::event::{Offset, PartitionId, RecordTime};
 use crate::fold::Partition;
 use crate::log::{AssignmentChange, RebalanceNote, RecordBatch, Source};
 use crate::store::TopicIdentity;
@@ -467,13 +467,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
             if owned.is_revoked || consumed.offset < owned.next_offset {
                 continue;
             }
-            let record = Record {
-                offset: consumed.offset,
-                time: consumed.time,
-                key: consumed.key,
-                value: consumed.value,
-                input: decode_record(consumed.value, consumed.control_header, &self.arena),
-            };
+            let record = consumed.decode(&self.arena);
             self.building.fold(consumed.partition, &mut owned.state, &record, now);
             owned.next_offset = consumed.offset.next();
             owned.last_record_time = consumed.time;

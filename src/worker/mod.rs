@@ -18,6 +18,7 @@ mod intake;
 mod metrics;
 mod ownership;
 mod pipeline;
+mod replay;
 mod stop;
 
 pub use clock::{Clock, SystemClock};
@@ -29,6 +30,7 @@ pub use intake::{Intake, IntakeLimits, IntakeQueues};
 pub use metrics::{OutcomeTally, WorkerMetrics};
 pub use ownership::Ownership;
 pub use pipeline::{Connect, Pipeline, PipelineSettings};
+pub use replay::Replay;
 pub use stop::StopSignal;
 
 use std::thread::{self, JoinHandle};

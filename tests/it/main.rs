@@ -30,6 +30,7 @@ mod fold_messages;
 mod fold_parking;
 mod fold_properties;
 mod fold_receipts;
+mod fold_replaying;
 mod fold_restoring;
 mod fold_rosters;
 mod log_reader;

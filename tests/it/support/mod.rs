@@ -6,6 +6,7 @@ pub mod clickhouse;
 pub mod events;
 pub mod fold;
 pub mod kafka;
+pub mod memory_log;
 pub mod node;
 mod process;
 pub mod random_log;

@@ -7,12 +7,8 @@ use ::clickhouse::sql::Identifier;
 use bumpalo::Bump;
 use seenby::config::ClickHouseConfig;
 use seenby::event::{Epoch, Offset, PartitionId};
-use seenby::fold::fact::{
-    CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
-    RejectionFact, RosterFact, SettlementFact, Sink,
-};
 use seenby::fold::{Outcome, Partition, PartitionIdentity};
-use seenby::store::{ClickHouseStore, PartitionRows, RowBatch, Store as _, TopicIdentity, connect, migrate};
+use seenby::store::{ClickHouseStore, RowBatch, Store as _, TopicIdentity, connect, migrate};
 use tokio::runtime::Runtime;
 
 use super::clickhouse;
@@ -69,57 +65,6 @@ pub fn topic(epoch: u16, partitions: u32) -> TopicIdentity {
     TopicIdentity { topic: "seenby.events".to_owned(), epoch: Epoch::new(epoch), partitions }
 }
 
-/// Forwards facts of one partition to rows, without notifications: those are no rows.
-pub struct RowSink<'a>(pub PartitionRows<'a>);
-
-impl Sink for RowSink<'_> {
-    fn message(&mut self, fact: &MessageFact<'_>) {
-        self.0.message(fact);
-    }
-
-    fn receipt(&mut self, fact: &ReceiptFact<'_>) {
-        self.0.receipt(fact);
-    }
-
-    fn recall(&mut self, fact: &RecallFact<'_>) {
-        self.0.recall(fact);
-    }
-
-    fn roster(&mut self, fact: &RosterFact<'_>) {
-        self.0.roster(fact);
-    }
-
-    fn mark(&mut self, fact: &MarkFact<'_>) {
-        self.0.mark(fact);
-    }
-
-    fn parked(&mut self, fact: &ParkedFact<'_>) {
-        self.0.parked(fact);
-    }
-
-    fn settlement(&mut self, fact: &SettlementFact<'_>) {
-        self.0.settlement(fact);
-    }
-
-    fn policy(&mut self, fact: &PolicyFact<'_>) {
-        self.0.policy(fact);
-    }
-
-    fn rejection(&mut self, fact: &RejectionFact<'_>) {
-        self.0.rejection(fact);
-    }
-
-    fn notification(&mut self, _fact: &NotificationFact<'_>) {}
-
-    fn counts(&mut self, fact: &CountsFact<'_>) {
-        self.0.counts(fact);
-    }
-
-    fn ledger(&mut self, fact: &LedgerFact<'_>) {
-        self.0.ledger(fact);
-    }
-}
-
 /// One partition's log being folded, one record an offset and a second of record time a record.
 pub struct Log {
     pub topic: TopicIdentity,
@@ -152,7 +97,7 @@ impl Log {
     /// Folds one flush into a batch.
     pub fn fold(&mut self, records: &[OwnedRecord], batch: &mut RowBatch) -> Vec<Outcome> {
         let arena = Bump::new();
-        let mut sink = RowSink(batch.partition(self.id()));
+        let mut sink = batch.partition(self.id());
         let mut outcomes = Vec::new();
         for record in records {
             let time = RECORD_TIME + i64::try_from(self.next_offset).unwrap() * 1_000;

@@ -1,0 +1,96 @@
+//! Folding a partition's log forward outside of the group: after a hydration that lags behind, to verify, to rebuild.
+
+use bumpalo::Bump;
+
+use crate::event::Offset;
+use crate::fold::Partition;
+use crate::fold::fact::Sink;
+use crate::log::{LogReader, RecordBatch, SourceError};
+
+/// A partition's state on its way through a range of its log, up to an offset.
+///
+/// The caller gives the sink of each batch and says where flushes end, so it may write rows, compare them or drop them:
+///
+/// ```text
+/// let mut replay = Replay::begin(reader, state, target)?;
+/// while !replay.is_done() {
+///     replay.fold_batch(target, &mut rows.partition(partition))?;
+///     if replay.is_done() || rows.bytes() > limit {
+///         replay.end_flush(&mut rows.partition(partition));
+///         …
+///     }
+/// }
+/// ```
+pub struct Replay<'a, R> {
+    reader: &'a mut R,
+    batch: RecordBatch,
+    arena: Bump,
+    state: Partition,
+    /// Everything before it is folded; may stand behind markers that follow the state's last record.
+    position: Offset,
+    target: Offset,
+    records: u64,
+}
+
+impl<'a, R: LogReader> Replay<'a, R> {
+    /// Begins at the state's `next_offset`, to end at `target`, exclusive.
+    ///
+    /// # Errors
+    /// What the log's client refused.
+    pub fn begin(reader: &'a mut R, state: Partition, target: Offset) -> Result<Self, SourceError> {
+        let position = state.next_offset();
+        reader.begin(state.identity().partition, position)?;
+        Ok(Self { reader, batch: RecordBatch::default(), arena: Bump::new(), state, position, target, records: 0 })
+    }
+
+    /// Folds the next records below `until` and below the target, a bounded number of them; their facts go to `sink`.
+    /// Returns the offset before which everything is folded, at most that bound.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`]. What was folded before stays so.
+    pub fn fold_batch(&mut self, until: Offset, sink: &mut impl Sink) -> Result<Offset, SourceError> {
+        let until = until.min(self.target);
+        if self.position >= until {
+            return Ok(self.position);
+        }
+        let passed = self.reader.read(until, &mut self.batch)?;
+        for consumed in self.batch.iter() {
+            debug_assert!(consumed.offset >= self.position && consumed.offset < until, "the reader keeps to its range");
+            self.state.apply(&consumed.decode(&self.arena), sink);
+            self.records += 1;
+        }
+        self.arena.reset();
+        self.position = self.position.max(passed.min(until));
+        Ok(self.position)
+    }
+
+    /// Ends a flush where the replay stands: `sink` gets the counts and totals as of there.
+    pub fn end_flush(&mut self, sink: &mut impl Sink) {
+        self.state.end_flush(self.position, sink);
+    }
+
+    /// Whether everything before the target is folded.
+    pub fn is_done(&self) -> bool {
+        self.position >= self.target
+    }
+
+    /// Everything before it is folded.
+    pub fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// How many records were folded.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The state as of [`Replay::position`].
+    pub fn state(&self) -> &Partition {
+        &self.state
+    }
+
+    /// Gives the state back. As of a target behind its last record only after [`Replay::end_flush`].
+    pub fn into_state(self) -> Partition {
+        self.state
+    }
+}
