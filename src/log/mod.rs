@@ -78,9 +78,10 @@ pub trait Source {
     /// The end of the partition's log, as far as is known without asking for it.
     fn end_offset(&self, partition: PartitionId) -> Option<Offset>;
 
-    /// How far reading has passed markers of transactions, which are never handed on, as far as is known: no record in
-    /// front of it is still to come. For lag only: no commit may stand on it.
-    fn passed_offset(&self, partition: PartitionId) -> Option<Offset>;
+    /// How far partitions are read, those of which it is known: every record in front of a position was handed on by
+    /// [`Source::poll`], and whatever else stands there is never handed on (markers of transactions, records of aborted
+    /// ones). So a position can be committed once everything that was polled is done.
+    fn positions(&self) -> Vec<(PartitionId, Offset)>;
 
     /// Ends the membership's process side. Without `leave` a static member stays in the group until its session ends, so
     /// that a restart moves nothing.

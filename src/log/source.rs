@@ -33,6 +33,9 @@ pub struct KafkaSource {
     names: Arc<Names>,
     /// Taken and not yet answered. librdkafka waits for the answer for ever, also where the consumer is to be closed.
     unanswered: VecDeque<RebalanceNote>,
+    /// Positions of an earlier assignment that librdkafka still told when a partition came back. It forgets them on a
+    /// thread of its own, a little after the partition was given up; committed, they would skip records.
+    stale_positions: HashMap<PartitionId, Offset>,
 }
 
 /// The handle on the same consumer for other threads.
@@ -54,20 +57,8 @@ struct NotingContext {
     notes: Mutex<Notes>,
     /// From here on nobody serves notes: closing needs its revocation answered at once, or it never ends.
     closing: AtomicBool,
-    ends: Mutex<HashMap<PartitionId, LogEnd>>,
-}
-
-/// What the statistics say about a partition's end.
-#[derive(Clone, Copy, Default)]
-struct LogEnd {
-    /// The end of the log.
-    end: Option<Offset>,
-    /// Where fetching came to an end; records in front of it may still wait to be polled.
-    fetched: Option<Offset>,
-    /// The same, once a poll has found nothing more waiting.
-    passed: Option<Offset>,
-    /// What was fetched is thrown away then.
-    is_paused: bool,
+    /// What the statistics say about the end of each partition's log.
+    ends: Mutex<HashMap<PartitionId, Offset>>,
 }
 
 #[derive(Default)]
@@ -84,16 +75,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ClientContext for NotingContext {
     fn stats(&self, statistics: Statistics) {
         let mut ends = lock(&self.ends);
-        let offset = |number: i64| u64::try_from(number).ok().map(Offset::new);
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
-            let Ok(number) = u32::try_from(partition.partition) else { continue };
-            let known = ends.entry(PartitionId::new(number)).or_default();
             // ls_offset is where read_committed ends; the in-process broker knows none and leaves it at -1.
             let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
-            known.end = offset(end).or(known.end);
-            // The end met last may be an old one, after a pause for example.
-            let is_at_end = partition.next_offset == partition.eof_offset && !known.is_paused;
-            known.fetched = offset(partition.eof_offset).filter(|_| is_at_end);
+            if let (Ok(number), Ok(end)) = (u32::try_from(partition.partition), u64::try_from(end)) {
+                ends.insert(PartitionId::new(number), Offset::new(end));
+            }
         }
     }
 
@@ -154,7 +141,12 @@ impl KafkaSource {
             group: config.kafka.group.clone(),
             instance: instance.to_owned(),
         };
-        Ok(Self { consumer: Arc::new(consumer), names: Arc::new(names), unanswered: VecDeque::new() })
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            names: Arc::new(names),
+            unanswered: VecDeque::new(),
+            stale_positions: HashMap::new(),
+        })
     }
 
     fn poll_error(&self, error: KafkaError) -> Result<(), SourceError> {
@@ -168,20 +160,23 @@ impl KafkaSource {
         }
     }
 
-    /// A poll found nothing: what was fetched before the last statistics is handed on.
-    fn note_drained(&self) {
-        for known in lock(&self.consumer.context().ends).values_mut() {
-            known.passed = known.fetched.take().or(known.passed);
-        }
-    }
-
-    fn note_paused(&self, partitions: &[PartitionId], is_paused: bool) {
-        let mut ends = lock(&self.consumer.context().ends);
-        for partition in partitions {
-            let known = ends.entry(*partition).or_default();
-            known.fetched = None;
-            known.is_paused = is_paused;
-        }
+    /// What librdkafka tells of the partitions assigned. It moves on as polling takes records and markers from its
+    /// queue, which markers stand in as well, at their places.
+    fn told_positions(&self) -> Vec<(PartitionId, Offset)> {
+        let told = match self.consumer.position() {
+            Ok(told) => told,
+            // The next poll says what is wrong.
+            Err(error) => {
+                tracing::debug!(%error, "asking how far partitions are read");
+                return Vec::new();
+            }
+        };
+        let known = told.elements().into_iter().filter_map(|element| {
+            let KafkaOffset::Offset(offset) = element.offset() else { return None };
+            let partition = PartitionId::new(u32::try_from(element.partition()).ok()?);
+            Some((partition, Offset::new(u64::try_from(offset).ok()?)))
+        });
+        known.collect()
     }
 
     fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
@@ -264,10 +259,7 @@ impl Source for KafkaSource {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => batch.push_message(&message),
                 Some(Err(error)) => self.poll_error(error)?,
-                None => {
-                    self.note_drained();
-                    break;
-                }
+                None => break,
             }
             wait = Duration::ZERO;
         }
@@ -289,13 +281,19 @@ impl Source for KafkaSource {
         // The assignment is answered long after its callback. librdkafka allows that: the member waits for the call,
         // its heartbeats go on, and partitions it kept are read meanwhile.
         self.unanswered.retain(|note| note.change != AssignmentChange::Assigned);
-        self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))
+        self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))?;
+        // Nothing was polled since: what is told of these partitions is of the time before.
+        let is_new = |partition: PartitionId| starts.iter().any(|(started, _)| *started == partition);
+        let told = self.told_positions().into_iter().filter(|(partition, _)| is_new(*partition));
+        self.stale_positions.extend(told);
+        Ok(())
     }
 
     fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
         let mut ends = lock(&self.consumer.context().ends);
         for partition in partitions {
             ends.remove(partition);
+            self.stale_positions.remove(partition);
         }
         drop(ends);
         self.unanswered.retain(|note| note.change == AssignmentChange::Assigned);
@@ -305,22 +303,22 @@ impl Source for KafkaSource {
     }
 
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
-        self.note_paused(partitions, true);
         self.consumer.pause(&self.list(partitions)).map_err(|error| SourceError::of("pausing", error))
     }
 
     fn resume(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
-        self.note_paused(partitions, false);
         self.consumer.resume(&self.list(partitions)).map_err(|error| SourceError::of("resuming", error))
     }
 
     fn end_offset(&self, partition: PartitionId) -> Option<Offset> {
         // As of the last statistics, a second old.
-        lock(&self.consumer.context().ends).get(&partition)?.end
+        lock(&self.consumer.context().ends).get(&partition).copied()
     }
 
-    fn passed_offset(&self, partition: PartitionId) -> Option<Offset> {
-        lock(&self.consumer.context().ends).get(&partition)?.passed
+    fn positions(&self) -> Vec<(PartitionId, Offset)> {
+        let mut positions = self.told_positions();
+        positions.retain(|(partition, position)| self.stale_positions.get(partition) != Some(position));
+        positions
     }
 
     fn close(self, leave: bool) {

@@ -25,7 +25,7 @@ pub struct Flush {
     pub rebalances: Vec<(PartitionId, u64)>,
     /// Records in it.
     pub records: u64,
-    /// When its first record was folded, by the worker's clock.
+    /// When it was begun, by the worker's clock.
     pub begun: Duration,
     /// What is published of each partition of `effects` once it is committed, in the same order.
     pub tallies: Vec<Tallies>,
@@ -77,6 +77,18 @@ pub struct FlushBuilder {
     begun: Option<Duration>,
 }
 
+/// An owned partition where a flush ends.
+pub struct FlushedPartition<'a> {
+    /// Which.
+    pub partition: PartitionId,
+    /// Its state.
+    pub state: &'a mut Partition,
+    /// Where the flush ends: behind the last record folded, and behind the markers of transactions that follow it.
+    pub next_offset: Offset,
+    /// The rebalance since which it is owned.
+    pub rebalance: u64,
+}
+
 struct BuildingPartition {
     outbox: Outbox,
     tallies: Tallies,
@@ -99,10 +111,7 @@ impl FlushBuilder {
             Input::Control(crate::event::Control::Erase(_)) => Some(crate::event::EventType::Erase),
             Input::Malformed { .. } => None,
         };
-        let building = self
-            .partitions
-            .entry(partition)
-            .or_insert_with(|| BuildingPartition { outbox: Outbox::default(), tallies: Tallies::new(&self.metrics) });
+        let building = Self::building(&mut self.partitions, partition, &self.metrics);
         let mut sink = FlushSink {
             topic: &self.topic,
             rows: self.rows.partition(partition),
@@ -113,9 +122,25 @@ impl FlushBuilder {
         building.tallies.records.add(event_type, outcome);
     }
 
-    /// Whether it holds no record.
+    /// Takes a partition in whose reading has come further without a record: behind markers of transactions.
+    pub fn pass(&mut self, partition: PartitionId, now: Duration) {
+        self.begun.get_or_insert(now);
+        Self::building(&mut self.partitions, partition, &self.metrics);
+    }
+
+    fn building<'a>(
+        partitions: &'a mut BTreeMap<PartitionId, BuildingPartition>,
+        partition: PartitionId,
+        metrics: &WorkerMetrics,
+    ) -> &'a mut BuildingPartition {
+        partitions
+            .entry(partition)
+            .or_insert_with(|| BuildingPartition { outbox: Outbox::default(), tallies: Tallies::new(metrics) })
+    }
+
+    /// Whether nothing was folded or passed.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.begun.is_none()
     }
 
     /// Records in it.
@@ -123,7 +148,7 @@ impl FlushBuilder {
         self.records
     }
 
-    /// When its first record was folded.
+    /// When its first record was folded, or its first marker passed.
     pub fn begun(&self) -> Option<Duration> {
         self.begun
     }
@@ -142,20 +167,15 @@ impl FlushBuilder {
 
     /// Ends it: every partition in it gives its counts and totals, and an empty builder is left behind.
     ///
-    /// `owned`: every partition that is owned, with its state and the rebalance since which it is.
-    pub fn finish<'a>(
-        &mut self,
-        owned: impl Iterator<Item = (PartitionId, &'a mut Partition, u64)>,
-        now: Duration,
-    ) -> Flush {
+    /// `owned`: every partition that is owned.
+    pub fn finish<'a>(&mut self, owned: impl Iterator<Item = FlushedPartition<'a>>, now: Duration) -> Flush {
         let next = Self::new(self.topic.clone(), self.metrics.clone());
         let mut ended = std::mem::replace(self, next);
         let mut effects = Vec::with_capacity(ended.partitions.len());
         let mut rebalances = Vec::with_capacity(ended.partitions.len());
         let mut tallies = Vec::with_capacity(ended.partitions.len());
-        for (partition, state, rebalance) in owned {
+        for FlushedPartition { partition, state, next_offset, rebalance } in owned {
             let Some(mut building) = ended.partitions.remove(&partition) else { continue };
-            let next_offset: Offset = state.next_offset();
             let mut sink = FlushSink {
                 topic: &ended.topic,
                 rows: ended.rows.partition(partition),

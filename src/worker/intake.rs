@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use super::clock::Clock;
 use super::effects::FlushAnswer;
 use super::error::WorkerError;
-use super::flush::{Flush, FlushBuilder};
+use super::flush::{Flush, FlushBuilder, FlushedPartition};
 use super::hydration::{HydrationAnswer, HydrationJob};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
@@ -88,7 +88,8 @@ pub struct Intake<S, K> {
 struct OwnedPartition {
     state: Partition,
     rebalance: u64,
-    /// Records below are known; one that comes again is a defect of the source and is not folded twice.
+    /// Records below are folded; one that comes again is a defect of the source and is not folded twice. Moves on behind
+    /// markers of transactions too, which the state hears of at the end of a flush.
     next_offset: Offset,
     last_record_time: RecordTime,
     /// To be given up: nothing is folded any more.
@@ -168,6 +169,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
 
     /// No record is folded from here on; what was is still flushed.
     pub fn begin_stop(&mut self) {
+        self.pass_markers();
         self.is_stopping = true;
     }
 
@@ -287,6 +289,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
     /// last flush.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<(), WorkerError> {
         self.forget_hydrating(partitions);
+        self.pass_markers();
         for partition in partitions {
             if let Some(owned) = self.owned.get_mut(partition) {
                 owned.is_revoked = true;
@@ -377,7 +380,13 @@ impl<S: Source, K: Clock> Intake<S, K> {
         if !self.is_flush_due() || self.queues.flushes.is_full() {
             return;
         }
-        let owned = self.owned.iter_mut().map(|(partition, owned)| (*partition, &mut owned.state, owned.rebalance));
+        self.pass_markers();
+        let owned = self.owned.iter_mut().map(|(partition, owned)| FlushedPartition {
+            partition: *partition,
+            state: &mut owned.state,
+            next_offset: owned.next_offset,
+            rebalance: owned.rebalance,
+        });
         let flush = self.building.finish(owned, self.clock.now());
         let bytes = flush.bytes();
         // Only this thread sends, so the queue has room; a closed one means that the pipeline ends.
@@ -390,21 +399,38 @@ impl<S: Source, K: Clock> Intake<S, K> {
         }
     }
 
+    /// Moves on behind markers of transactions, and brings partitions into the flush that nothing else brings there: an
+    /// idle one would stay committed in front of its last markers, and once retention has removed them, in front of its
+    /// log. To be called where everything that was polled is folded: not from the middle of a batch.
+    fn pass_markers(&mut self) {
+        if self.is_stopping {
+            return;
+        }
+        let now = self.clock.now();
+        for (partition, position) in self.source.positions() {
+            let Some(owned) = self.owned.get_mut(&partition) else { continue };
+            // What is polled of a revoked partition is not folded.
+            if !owned.is_revoked && owned.next_offset < position {
+                owned.next_offset = position;
+                self.building.pass(partition, now);
+            }
+        }
+    }
+
     fn measure(&mut self) {
         let now = self.clock.now();
         if now.saturating_sub(self.measured_at) < MEASURE_INTERVAL {
             return;
         }
         self.measured_at = now;
+        self.pass_markers();
         self.state_bytes = self.owned.values().map(|owned| owned.state.state_bytes()).sum();
         let state_bytes = i64::try_from(self.state_bytes).unwrap_or(i64::MAX);
         self.metrics.state_bytes.with_label_values(&[&self.thread]).set(state_bytes);
         let unix_millis = self.clock.unix_millis();
         for (partition, owned) in &self.owned {
             let Some(end) = self.source.end_offset(*partition) else { continue };
-            // Markers of transactions behind the last record are nothing to fold.
-            let done = owned.next_offset.max(self.source.passed_offset(*partition).unwrap_or_default());
-            let lag = end.get().saturating_sub(done.get());
+            let lag = end.get().saturating_sub(owned.next_offset.get());
             let is_behind = lag > 0 && owned.last_record_time.millis() >= 0;
             let age = if is_behind { (unix_millis - owned.last_record_time.millis()).max(0) / 1000 } else { 0 };
             let label = partition.get().to_string();

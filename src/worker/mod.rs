@@ -24,7 +24,7 @@ mod stop;
 pub use clock::{Clock, SystemClock};
 pub use effects::{Effects, FlushAnswer};
 pub use error::{Recovery, WorkerError};
-pub use flush::{Flush, FlushBuilder, Tallies};
+pub use flush::{Flush, FlushBuilder, FlushedPartition, Tallies};
 pub use hydration::{HydrationAnswer, HydrationJob, Hydrator, ReadyPartition};
 pub use intake::{Intake, IntakeLimits, IntakeQueues};
 pub use metrics::{OutcomeTally, WorkerMetrics};

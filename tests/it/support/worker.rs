@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -432,13 +434,24 @@ impl Deployment {
         self.runtime.block_on(self.client.query(sql).execute()).unwrap();
     }
 
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).create().unwrap()
+    }
+
+    /// Removes every record of the events topic, as retention does with segments of an idle one.
+    pub fn delete_all_records(&self) {
+        let mut ends = rdkafka::TopicPartitionList::new();
+        for partition in 0..i32::try_from(self.partitions).unwrap() {
+            ends.add_partition_offset(&self.config.kafka.topics.events, partition, KafkaOffset::End).unwrap();
+        }
+        let answer = self.runtime.block_on(self.admin().delete_records(&ends, &AdminOptions::new())).unwrap();
+        answer.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
     /// Breaks the rule that an events topic keeps its partition count.
     pub fn add_partition(&self) {
-        use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-        let client = ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).clone();
-        let admin: AdminClient<rdkafka::client::DefaultClientContext> = client.create().unwrap();
         let more = NewPartitions::new(&self.config.kafka.topics.events, self.partitions as usize + 1);
-        let answers = self.runtime.block_on(admin.create_partitions([&more], &AdminOptions::new())).unwrap();
+        let answers = self.runtime.block_on(self.admin().create_partitions([&more], &AdminOptions::new())).unwrap();
         answers.into_iter().for_each(|answer| drop(answer.unwrap()));
     }
 }
