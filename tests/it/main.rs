@@ -34,6 +34,7 @@ mod fold_replaying;
 mod fold_restoring;
 mod fold_rosters;
 mod log_reader;
+mod plain_fold;
 mod road_limits;
 mod sdk;
 mod store_faults;
