@@ -125,6 +125,11 @@ pub struct WorkerConfig {
     pub session_timeout_ms: u32,
     /// The longest a flush may take with all its retries before the worker leaves the group, in ms.
     pub max_poll_interval_ms: u32,
+    /// Days of event time for which counts and reader lists stay after they can no longer change; 0 keeps them for ever.
+    pub retention_days: u32,
+    /// Days for which every flush boundary stays in the ledger, 1 to 365: so far back workers can go to build their state
+    /// again and `seenby verify` can begin anywhere. Of older hours one boundary is kept each; their totals stay exact.
+    pub ledger_detail_days: u32,
 }
 
 /// The query endpoint.
@@ -284,6 +289,8 @@ impl Default for WorkerConfig {
             memory_limit_bytes: 4 * 1024 * 1024 * 1024,
             session_timeout_ms: 45_000,
             max_poll_interval_ms: 300_000,
+            retention_days: 180,
+            ledger_detail_days: 7,
         }
     }
 }

@@ -44,6 +44,12 @@ pub struct WorkerMetrics {
     pub hydration_seconds: Histogram,
     /// Partitions that are read.
     pub partitions: IntGauge,
+    /// Cleanings of the tables, by `result`: `ok` or `failed`.
+    pub janitor_runs: IntCounterVec,
+    /// Weeks dropped, by `table`.
+    pub janitor_weeks: IntCounterVec,
+    /// Flush boundaries taken out of the ledger.
+    pub janitor_boundaries: IntCounter,
 }
 
 impl WorkerMetrics {
@@ -131,6 +137,12 @@ impl WorkerMetrics {
                 prometheus::exponential_buckets(0.01, 2.0, 15)?,
             )?,
             partitions,
+            janitor_runs: counters("seenby_janitor_runs_total", "Cleanings of the tables, by result", &["result"])?,
+            janitor_weeks: counters("seenby_janitor_weeks_total", "Weeks dropped behind the retention", &["table"])?,
+            janitor_boundaries: counter(
+                "seenby_janitor_boundaries_total",
+                "Flush boundaries taken out of closed hours of the ledger",
+            )?,
         })
     }
 }

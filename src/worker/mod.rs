@@ -15,6 +15,7 @@ mod error;
 mod flush;
 mod hydration;
 mod intake;
+mod janitor;
 mod metrics;
 mod ownership;
 mod pipeline;
@@ -28,7 +29,7 @@ pub use flush::{Flush, FlushBuilder, FlushedPartition, Tallies};
 pub use hydration::{HydrationAnswer, HydrationJob, Hydrator, ReadyPartition};
 pub use intake::{Intake, IntakeLimits, IntakeQueues};
 pub use metrics::{OutcomeTally, WorkerMetrics};
-pub use ownership::Ownership;
+pub use ownership::{CleaningDuty, Ownership};
 pub use pipeline::{Connect, Pipeline, PipelineSettings};
 pub use replay::Replay;
 pub use stop::StopSignal;
@@ -42,7 +43,7 @@ use crate::log::{
     CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, PlainCommitter, TransactionalCommitter, topics,
 };
 use crate::observe::{Telemetry, serve_in_background};
-use crate::store::{ClickHouseStore, TopicIdentity, check_schema, connect, watch_clickhouse};
+use crate::store::{ClickHouseStore, Janitor, TopicIdentity, check_schema, connect, watch_clickhouse};
 
 /// Runs a worker in the foreground until a signal: SIGTERM and SIGINT finish the flush and keep the membership, unless
 /// `leave` is set; SIGUSR1 leaves the group.
@@ -114,6 +115,9 @@ impl Worker {
         };
         let stop = StopSignal::default();
         let clock = SystemClock::start();
+        let duty = CleaningDuty::default();
+        let janitor = Janitor::new(config, topic.clone());
+        runtime.spawn(janitor::keep_clean(janitor, duty.clone(), metrics.clone()));
         let mut pipelines = Vec::new();
         let threads = config.worker.threads.max(1);
         for thread in 0..threads {
@@ -125,6 +129,7 @@ impl Worker {
                 settings: PipelineSettings::of(config, &topic, thread),
                 stop: stop.clone(),
                 metrics: metrics.clone(),
+                duty: duty.clone(),
                 assigned: telemetry.readiness.condition(condition),
             };
             let stop_others = stop.clone();

@@ -18,6 +18,23 @@ pub struct Ownership {
 struct Shared {
     owned: Mutex<HashMap<PartitionId, u64>>,
     abandoned: AtomicBool,
+    duty: CleaningDuty,
+}
+
+/// Whether one of the process's pipelines owns partition 0: that makes it the one worker of the group whose janitor works.
+#[derive(Clone, Debug, Default)]
+pub struct CleaningDuty {
+    is_ours: Arc<AtomicBool>,
+}
+
+impl CleaningDuty {
+    /// Whose partition it goes by.
+    const PARTITION: PartitionId = PartitionId::new(0);
+
+    /// Whether it is this process's at the moment. Two that believe so for a moment do no harm.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours.load(Ordering::Acquire)
+    }
 }
 
 impl Ownership {
@@ -25,14 +42,25 @@ impl Ownership {
         self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One that tells `duty` who owns partition 0.
+    pub fn with_duty(duty: CleaningDuty) -> Self {
+        Self { shared: Arc::new(Shared { duty, ..Shared::default() }) }
+    }
+
     /// From now on the partition is owned, since that rebalance.
     pub fn take(&self, partition: PartitionId, rebalance: u64) {
         self.owned().insert(partition, rebalance);
+        if partition == CleaningDuty::PARTITION {
+            self.shared.duty.is_ours.store(true, Ordering::Release);
+        }
     }
 
     /// From now on it is not.
     pub fn release(&self, partition: PartitionId) {
-        self.owned().remove(&partition);
+        let was_owned = self.owned().remove(&partition).is_some();
+        if was_owned && partition == CleaningDuty::PARTITION {
+            self.shared.duty.is_ours.store(false, Ordering::Release);
+        }
     }
 
     /// Whether it is owned since that rebalance.
@@ -43,6 +71,7 @@ impl Ownership {
     /// Gives everything up: the pipeline ends without waiting for its effects.
     pub fn abandon(&self) {
         self.shared.abandoned.store(true, Ordering::Release);
+        self.release(CleaningDuty::PARTITION);
         self.owned().clear();
     }
 

@@ -15,7 +15,7 @@ use super::error::{Recovery, WorkerError};
 use super::hydration::Hydrator;
 use super::intake::{Intake, IntakeLimits, IntakeQueues};
 use super::metrics::WorkerMetrics;
-use super::ownership::Ownership;
+use super::ownership::{CleaningDuty, Ownership};
 use super::stop::StopSignal;
 use crate::config::Config;
 use crate::log::{Committer, Source};
@@ -108,6 +108,8 @@ pub struct Pipeline<C, K> {
     pub stop: StopSignal,
     /// What it tells Prometheus.
     pub metrics: WorkerMetrics,
+    /// Told whether partition 0 is this process's.
+    pub duty: CleaningDuty,
     /// Met while all partitions that the group gave are read.
     pub assigned: Condition,
 }
@@ -161,7 +163,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
 
     fn run_threads(&mut self, source: C::Source, committer: C::Committer) -> (Result<(), WorkerError>, C::Source) {
         let PipelineSettings { topic, group, thread, limits, flush_deadline } = self.settings.clone();
-        let ownership = Ownership::default();
+        let ownership = Ownership::with_duty(self.duty.clone());
         let mut effects = Effects::new(
             self.connect.store(),
             committer,

@@ -9,7 +9,9 @@ use seenby::event::PartitionId;
 use seenby::log::{CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, TransactionalCommitter};
 use seenby::observe::Telemetry;
 use seenby::store::ClickHouseStore;
-use seenby::worker::{Connect, Pipeline, PipelineSettings, StopSignal, SystemClock, WorkerError, WorkerMetrics};
+use seenby::worker::{
+    CleaningDuty, Connect, Pipeline, PipelineSettings, StopSignal, SystemClock, WorkerError, WorkerMetrics,
+};
 
 use crate::support::events::{NOON, group_message, group_read, policy};
 use crate::support::worker::Deployment;
@@ -92,6 +94,7 @@ fn start(deployment: &Deployment, cut: Cut, cuts: u32) -> CutWorker {
         clock: SystemClock::start(),
         stop: stop.clone(),
         metrics: metrics.clone(),
+        duty: CleaningDuty::default(),
         assigned: telemetry.readiness.condition("kafka_assigned"),
     };
     CutWorker { stop, metrics, thread: std::thread::spawn(move || pipeline.run()) }

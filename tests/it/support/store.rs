@@ -65,11 +65,15 @@ pub fn topic(epoch: u16, partitions: u32) -> TopicIdentity {
     TopicIdentity { topic: "seenby.events".to_owned(), epoch: Epoch::new(epoch), partitions }
 }
 
-/// One partition's log being folded, one record an offset and a second of record time a record.
+/// One partition's log being folded, one record an offset.
 pub struct Log {
     pub topic: TopicIdentity,
     pub partition: Partition,
     pub next_offset: u64,
+    /// Record time of offset 0, in ms.
+    pub first_record_time: i64,
+    /// From one record to the next, in ms.
+    pub record_interval: i64,
 }
 
 /// Record time of offset 0, in ms: after every event of the tests.
@@ -82,12 +86,18 @@ impl Log {
             partition: PartitionId::new(partition),
             partitions: topic.partitions,
         };
-        Self { topic: topic.clone(), partition: Partition::new(identity), next_offset: 0 }
+        Self::resume(topic, Partition::new(identity), Offset::new(0))
     }
 
     /// Goes on from a state read back.
     pub fn resume(topic: &TopicIdentity, partition: Partition, committed: Offset) -> Self {
-        Self { topic: topic.clone(), partition, next_offset: committed.get() }
+        Self {
+            topic: topic.clone(),
+            partition,
+            next_offset: committed.get(),
+            first_record_time: RECORD_TIME,
+            record_interval: 1_000,
+        }
     }
 
     pub fn id(&self) -> PartitionId {
@@ -100,7 +110,7 @@ impl Log {
         let mut sink = batch.partition(self.id());
         let mut outcomes = Vec::new();
         for record in records {
-            let time = RECORD_TIME + i64::try_from(self.next_offset).unwrap() * 1_000;
+            let time = self.first_record_time + i64::try_from(self.next_offset).unwrap() * self.record_interval;
             outcomes.push(self.partition.apply(&record.at_offset(self.next_offset, time, &arena), &mut sink));
             self.next_offset += 1;
         }

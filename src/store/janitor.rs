@@ -1,0 +1,189 @@
+//! What goes away with time: weeks behind the retention, and flush boundaries within hours that are long closed.
+//!
+//! Time is the log's own, never the wall clock's: a backfill of a month ago lives as long as it would have then. Rosters
+//! and policies stay; what is left of everything else is as exact as before.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate};
+use clickhouse::sql::Identifier;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::connection::{Attempt, connect, statement_timeout};
+use super::{StoreError, Table, TopicIdentity};
+use crate::config::{Config, WorkerConfig};
+use crate::event::EventTime;
+use crate::fold::LATENESS_MILLIS;
+use crate::policy::DAY_MILLIS;
+
+/// Tables by the week of the message.
+const BY_MESSAGE: [Table; 6] = [
+    Table::Receipts,
+    Table::Recalls,
+    Table::Marks,
+    Table::MessageCounts,
+    Table::SenderCounts,
+    // Last: without its message nothing else of a week is found.
+    Table::Messages,
+];
+
+/// Tables by the week of the receipt, which may have waited for its message.
+const BY_RECEIPT: [Table; 3] = [Table::Parked, Table::Settlements, Table::Rejections];
+
+/// Cleans the tables of one topic.
+#[derive(Clone, Debug)]
+pub struct Janitor {
+    client: Client,
+    topic: TopicIdentity,
+    retention_days: u32,
+    ledger_detail_days: u32,
+    timeout: Duration,
+}
+
+/// What a cleaning took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Weeks dropped, by table and Monday.
+    pub weeks: Vec<(Table, String)>,
+    /// Flush boundaries taken out of the ledger.
+    pub boundaries: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct LongestRow {
+    validity_ms: u64,
+    wait_ms: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct ClosedHourRow {
+    partition: u32,
+    /// Its start, ms since 1970.
+    hour: i64,
+    boundary: u64,
+}
+
+impl Janitor {
+    /// For the tables of the configured database.
+    pub fn new(config: &Config, topic: TopicIdentity) -> Self {
+        let WorkerConfig { retention_days, ledger_detail_days, .. } = config.worker;
+        Self {
+            client: connect(&config.clickhouse),
+            topic,
+            retention_days,
+            ledger_detail_days,
+            timeout: statement_timeout(&config.clickhouse),
+        }
+    }
+
+    /// Takes away what is over; can be cut anywhere and run again.
+    ///
+    /// # Errors
+    /// What ClickHouse said. What was not taken away is taken the next time.
+    pub async fn clean(&self) -> Result<Cleaned, StoreError> {
+        Ok(Cleaned { weeks: self.drop_weeks().await?, boundaries: self.thin_ledger().await? })
+    }
+
+    async fn drop_weeks(&self) -> Result<Vec<(Table, String)>, StoreError> {
+        let mut dropped = Vec::new();
+        // For ever.
+        if self.retention_days == 0 {
+            return Ok(dropped);
+        }
+        let query = self.client.query(include_str!("sql/janitor_watermark.sql"));
+        let query = query.bind(self.topic.epoch.get()).bind(&self.topic.topic);
+        let watermark: Option<u64> = self.reading("ledger").bounded(query.fetch_optional()).await?;
+        let Some(watermark) = watermark.and_then(|millis| i64::try_from(millis).ok()) else { return Ok(dropped) };
+        let query = self.client.query(include_str!("sql/janitor_longest.sql"));
+        let longest: LongestRow = self.reading("messages").bounded(query.fetch_one()).await?;
+
+        let held = |longest: u64| {
+            let longest = i64::try_from(longest).unwrap_or(i64::MAX);
+            longest.saturating_add(LATENESS_MILLIS + i64::from(self.retention_days) * DAY_MILLIS)
+        };
+        let message_floor = EventTime::from_millis(watermark.saturating_sub(held(longest.validity_ms)).max(0));
+        let longest_either = longest.validity_ms.max(longest.wait_ms);
+        let receipt_floor = EventTime::from_millis(watermark.saturating_sub(held(longest_either)).max(0));
+        for (tables, floor) in [(&BY_MESSAGE[..], message_floor), (&BY_RECEIPT[..], receipt_floor)] {
+            let Some(first_kept) = week_of(floor) else { continue };
+            for table in tables {
+                dropped.extend(self.drop_weeks_of(*table, &first_kept).await?);
+            }
+        }
+        Ok(dropped)
+    }
+
+    async fn drop_weeks_of(&self, table: Table, first_kept: &str) -> Result<Vec<(Table, String)>, StoreError> {
+        let query = self.client.query(include_str!("sql/janitor_weeks.sql")).bind(Identifier(table.name()));
+        let weeks: Vec<String> = self.reading(table.name()).bounded(query.bind(first_kept).fetch_all()).await?;
+        for week in &weeks {
+            let statement = self.client.query("ALTER TABLE ? DROP PARTITION ID ?").bind(Identifier(table.name()));
+            self.cleaning(table.name()).bounded(statement.bind(week).execute()).await?;
+        }
+        Ok(weeks.into_iter().map(|week| (table, week)).collect())
+    }
+
+    /// Leaves one boundary an hour of the hours before the last `ledger_detail_days`. Each flush writes every cell it
+    /// changed: without this the ledger would grow by thousands of rows a minute for ever.
+    async fn thin_ledger(&self) -> Result<u64, StoreError> {
+        let (epoch, topic) = (self.topic.epoch.get(), &self.topic.topic);
+        let query = self.client.query(include_str!("sql/janitor_closed_hours.sql"));
+        let query = query.bind(self.ledger_detail_days * 24).bind(epoch).bind(topic).bind(epoch).bind(topic);
+        let closed: Vec<ClosedHourRow> = self.reading("ledger").bounded(query.fetch_all()).await?;
+        let mut thinned = 0;
+        for hours in closed.chunk_by(|left, right| left.partition == right.partition) {
+            let Some(last) = hours.last() else { continue };
+            let boundaries: Vec<u64> = hours.iter().map(|hour| hour.boundary).collect();
+            // A flush over the turn of an hour may be the last of both.
+            let mut kept = boundaries.clone();
+            kept.dedup();
+            let query = self.client.query(include_str!("sql/janitor_boundaries.sql"));
+            let query = query.bind(epoch).bind(topic).bind(last.partition).bind(last.boundary);
+            let found: u64 = self.reading("ledger").bounded(query.fetch_one()).await?;
+            // The last one is not among those found.
+            let over = (found + 1).saturating_sub(kept.len() as u64);
+            if over == 0 {
+                continue;
+            }
+            let complete = self.client.query(include_str!("sql/janitor_complete_hours.sql"));
+            let starts: Vec<i64> = hours.iter().map(|hour| hour.hour).collect();
+            let complete = complete.bind(starts).bind(&boundaries).bind(epoch).bind(topic).bind(last.partition);
+            self.cleaning("ledger").bounded(complete.execute()).await?;
+            let thin = self.client.query(include_str!("sql/janitor_thin.sql"));
+            let thin = thin.bind(epoch).bind(topic).bind(last.partition).bind(last.boundary).bind(&kept);
+            self.cleaning("ledger").bounded(thin.execute()).await?;
+            thinned += over;
+        }
+        Ok(thinned)
+    }
+
+    fn reading(&self, target: &'static str) -> Attempt<'static> {
+        Attempt { doing: "reading", target, timeout: self.timeout }
+    }
+
+    fn cleaning(&self, target: &'static str) -> Attempt<'static> {
+        Attempt { doing: "cleaning", target, timeout: self.timeout }
+    }
+}
+
+/// The week of a time as ClickHouse names its partition: the Monday, as eight digits.
+fn week_of(time: EventTime) -> Option<String> {
+    let date: NaiveDate = DateTime::from_timestamp_millis(time.millis())?.date_naive();
+    let monday = date.checked_sub_days(Days::new(u64::from(date.weekday().num_days_from_monday())))?;
+    Some(monday.format("%Y%m%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_is_named_by_its_monday() {
+        let week = |millis| week_of(EventTime::from_millis(millis));
+        assert_eq!(week(0).as_deref(), Some("19691229"));
+        // 2026-11-23 is a Monday.
+        assert_eq!(week(1_795_392_000_000).as_deref(), Some("20261123"));
+        assert_eq!(week(1_795_391_999_999).as_deref(), Some("20261116"));
+    }
+}
