@@ -33,6 +33,7 @@ mod fold_receipts;
 mod fold_replaying;
 mod fold_restoring;
 mod fold_rosters;
+mod plain_fold;
 mod log_reader;
 mod road_limits;
 mod sdk;

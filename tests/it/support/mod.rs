@@ -8,6 +8,7 @@ pub mod fold;
 pub mod kafka;
 pub mod memory_log;
 pub mod node;
+pub mod plain_fold;
 mod process;
 pub mod random_log;
 pub mod store;
