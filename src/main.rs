@@ -12,7 +12,7 @@ use seenby::dev::demo::{self, DemoArgs};
 use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
-use seenby::observe::init_log;
+use seenby::observe::{arm_fail_points, init_log};
 use seenby::{api, dev, policy, store, worker};
 
 /// Event-sourced message-receipt analytics: from receipt events in Kafka to reader lists in ClickHouse.
@@ -120,6 +120,7 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
         demo::quieten(&mut config.log);
     }
     init_log(&config.log)?;
+    let _fail_points = arm_fail_points();
     match command_line.command {
         Command::Worker { leave } => worker::run(&config, leave)?,
         Command::Api => api::run(&config)?,

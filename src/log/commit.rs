@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::{CommitMetadata, Group, KafkaGroup, Outbox, SourceError, client};
 use crate::config::{Config, KafkaConfig};
 use crate::event::{EventTime, Offset, PartitionId};
+use crate::observe::{FailPoint, reach};
 
 /// How long all records of one flush may take to be acknowledged.
 pub(super) const PRODUCE_TIMEOUT: Duration = Duration::from_secs(12);
@@ -233,6 +234,7 @@ impl Committer for PlainCommitter {
         effects: &[PartitionEffects],
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError> {
+        reach(FailPoint::PlainProduce);
         let doing = "writing notifications and rejections";
         match self.producer.produce(effects.iter().filter(|effects| is_owned(effects.partition))) {
             Produced::All => {}
@@ -247,11 +249,14 @@ impl Committer for PlainCommitter {
         if positions.is_empty() {
             return Ok(());
         }
+        reach(FailPoint::PlainCommit);
         let doing = "committing offsets";
         self.group.commit(&positions).map_err(|error| match error {
             // Offsets are written whole or not at all, and writing them again changes nothing.
             SourceError::Unavailable { .. } => CommitError::Aborted { doing, reason: error.to_string() },
             error => CommitError::Refused { doing, reason: error.to_string() },
-        })
+        })?;
+        reach(FailPoint::PlainEnd);
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::commit::{EffectProducer, Produced};
 use super::{CommitError, CommitMetadata, Committer, KafkaGroup, PartitionEffects, SourceError};
 use crate::config::Config;
 use crate::event::PartitionId;
+use crate::observe::{FailPoint, reach};
 
 /// How long joining the coordinator may take, an earlier owner's open transaction included.
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -143,17 +144,23 @@ impl Committer for TransactionalCommitter {
         let begun = Instant::now();
         let client = &self.producer.client;
         let run = || {
+            reach(FailPoint::TransactionBegin);
             self.step("beginning a transaction", begun, || client.begin_transaction())?;
+            reach(FailPoint::TransactionProduce);
             let doing = "writing notifications and rejections";
             match self.producer.produce(owned.iter().copied()) {
                 Produced::All => {}
                 Produced::Failed(reason) => return Err(StepFailure::Abort(doing, reason)),
                 Produced::Refused(reason) => return Err(StepFailure::Refused(doing, reason)),
             }
+            reach(FailPoint::TransactionOffsets);
             self.step("adding offsets to the transaction", begun, || {
                 client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT)
             })?;
-            self.step("committing the transaction", begun, || client.commit_transaction(REQUEST_TIMEOUT))
+            reach(FailPoint::TransactionCommit);
+            self.step("committing the transaction", begun, || client.commit_transaction(REQUEST_TIMEOUT))?;
+            reach(FailPoint::TransactionEnd);
+            Ok(())
         };
         run().map_err(|failure| match failure {
             StepFailure::Abort(doing, reason) => self.abort(doing, reason),

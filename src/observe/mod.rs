@@ -4,10 +4,13 @@
 //! [`Telemetry::registry`] and reports what it needs to work as a [`Condition`] of [`Telemetry::readiness`]. Both are
 //! served by [`routes`]: inside the query endpoint, and alone at a worker's `metrics.listen` by [`serve_in_background`].
 
+mod fail_points;
 mod log_lines;
 mod readiness;
 pub(crate) mod routes;
 
+pub(crate) use fail_points::reach;
+pub use fail_points::{FailPoint, arm_fail_points};
 pub use log_lines::{LogError, init_log};
 pub use readiness::{Condition, ConditionState, Readiness, Report};
 pub use routes::{BackgroundServer, Liveness, ServeError, routes, serve_in_background};

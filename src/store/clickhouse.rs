@@ -13,6 +13,7 @@ use super::{
     ledger,
 };
 use crate::config::ClickHouseConfig;
+use crate::observe::{FailPoint, reach};
 
 /// Rows are handed to the connection in pieces of this size.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -51,6 +52,7 @@ impl Store for ClickHouseStore {
         self.run(async |client, timeout| {
             let facts = Table::ALL.into_iter().filter(|table| *table != Table::Ledger);
             try_join_all(facts.map(|table| write_table(client, rows, table, timeout))).await?;
+            reach(FailPoint::RowsLedger);
             write_table(client, rows, Table::Ledger, timeout).await
         })
     }

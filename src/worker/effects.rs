@@ -11,6 +11,7 @@ use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
 use crate::event::PartitionId;
 use crate::log::{CommitError, Committer};
+use crate::observe::{FailPoint, reach};
 use crate::store::Store;
 
 /// The first pause before a repetition, doubled from one to the next.
@@ -58,7 +59,11 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
     /// Writes one flush. Blocks until it is done or given up.
     pub fn write(&mut self, flush: &Flush) -> FlushAnswer {
         let begun = self.clock.now();
-        let result = self.insert(flush, begun).and_then(|()| self.commit(flush, begun));
+        reach(FailPoint::RowsBegin);
+        let result = self.insert(flush, begun).and_then(|()| {
+            reach(FailPoint::RowsEnd);
+            self.commit(flush, begun)
+        });
         let committed: &[PartitionId] = result.as_deref().unwrap_or_default();
         for (effects, tallies) in flush.effects.iter().zip(&flush.tallies) {
             if committed.contains(&effects.partition) {

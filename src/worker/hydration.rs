@@ -9,6 +9,7 @@ use super::ownership::Ownership;
 use crate::event::{EventTime, Offset, PartitionId};
 use crate::fold::{FOLD_VERSION, Partition};
 use crate::log::{CommitMetadata, CommittedPosition, Group};
+use crate::observe::{FailPoint, reach};
 use crate::store::{HydrationRequest, LedgerFrontier, Store, TopicIdentity};
 
 /// How often a hydration is tried before the pipeline starts anew.
@@ -96,6 +97,7 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
     }
 
     fn hydrate_once(&mut self, partitions: &[PartitionId]) -> Result<Vec<ReadyPartition>, WorkerError> {
+        reach(FailPoint::HydrationBegin);
         let frontiers = self.store.frontiers(&self.topic)?;
         let committed = self.group.committed(partitions)?;
 
@@ -126,6 +128,7 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             });
         }
 
+        reach(FailPoint::HydrationRead);
         // A partition's first commit comes before its first rows: from then on "rows, but no commit" means that the
         // commit was lost, and not that a worker died between the rows and the commit of its first flush.
         let positions: Vec<_> = ready
@@ -135,6 +138,7 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             .collect();
         if !positions.is_empty() {
             self.group.commit(&positions)?;
+            reach(FailPoint::HydrationFirstCommit);
         }
         self.metrics.hydration_rows.inc_by(rows);
         tracing::info!(partitions = ready.len(), rows, "partitions taken over");

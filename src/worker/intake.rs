@@ -17,6 +17,7 @@ use super::ownership::Ownership;
 use crate::event::{Offset, PartitionId, RecordTime};
 use crate::fold::Partition;
 use crate::log::{AssignmentChange, RebalanceNote, RecordBatch, Source};
+use crate::observe::{FailPoint, reach};
 use crate::store::TopicIdentity;
 
 /// How long one poll waits for records; a stop is noticed after that.
@@ -240,7 +241,9 @@ impl<S: Source, K: Clock> Intake<S, K> {
             };
             self.owned.insert(ready.partition, owned);
         }
+        reach(FailPoint::AssignBegin);
         self.source.assign(&starts)?;
+        reach(FailPoint::AssignEnd);
         if self.is_paused {
             let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
             self.source.pause(&partitions)?;
@@ -288,6 +291,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
     /// Stops the intake of partitions that go to somebody else; [`Intake::give_up_revoked`] lets them go after their
     /// last flush.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<(), WorkerError> {
+        reach(FailPoint::RevokeBegin);
         self.forget_hydrating(partitions);
         self.pass_markers();
         for partition in partitions {
@@ -348,6 +352,7 @@ impl<S: Source, K: Clock> Intake<S, K> {
         if !is_flushed {
             tracing::warn!("the last flush of revoked partitions did not end in time: the next owner folds it again");
         }
+        reach(FailPoint::RevokeEnd);
         self.revocation = None;
         let dropped = self.drop_states(|_, owned| owned.is_revoked);
         Ok(self.source.unassign(&dropped)?)

@@ -1,58 +1,16 @@
 //! The whole way, from events on a topic to answers over HTTP: the limits of group receipts as a reader meets them.
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, header};
 use chrono::{TimeZone as _, Utc};
-use seenby::api;
-use seenby::config::{Delivery, Secret, TokenConfig, TokenRole};
-use seenby::observe::Telemetry;
-use serde_json::Value;
-use tower::ServiceExt as _;
+use seenby::config::Delivery;
 
-use crate::support::events::{APP, DAY, MINUTE, NOON, OwnedRecord, group_message, group_read, policy};
+use crate::support::answers::{Answers, names};
+use crate::support::events::{DAY, MINUTE, NOON, OwnedRecord, group_message, group_read, policy};
 use crate::support::worker::Deployment;
-
-/// The API over a deployment's tables.
-struct Answers {
-    router: Router,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Answers {
-    fn of(deployment: &Deployment) -> Self {
-        let mut config = deployment.config.clone();
-        config.auth.tokens = vec![TokenConfig {
-            app: APP.to_owned(),
-            subject: "crm".to_owned(),
-            role: TokenRole::Service,
-            token: Secret::new("token-of-a-service"),
-        }];
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { router: api::router(&config, &Telemetry::default()), runtime }
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let request = Request::get(path).header(header::AUTHORIZATION, "Bearer token-of-a-service");
-        self.runtime.block_on(async {
-            let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            let status = response.status();
-            let body = to_bytes(response.into_body(), 16 << 20).await.unwrap();
-            assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
-            serde_json::from_slice(&body).unwrap()
-        })
-    }
-}
 
 /// Reader number `number` reads m1 at a minute of his own; who reads later has the larger number.
 fn read_by(number: usize) -> OwnedRecord {
     let reader = format!("reader-{number:04}");
     group_read("m1").from(&reader).at(NOON + MINUTE * number as i64).record()
-}
-
-fn names(page: &Value) -> Vec<String> {
-    let readers = page["readers"].as_array().unwrap();
-    readers.iter().map(|reader| reader["user"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -135,7 +93,8 @@ fn the_501st_message_of_a_local_day_is_refused_on_days_of_23_and_of_25_hours() {
     deployment.wait_for_commit();
 
     let rejections = deployment.rejections();
-    let refused: Vec<Value> = rejections.iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect();
+    let refused: Vec<serde_json::Value> =
+        rejections.iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect();
     assert_eq!(
         refused.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(),
         ["spring-one-too-many", "autumn-one-too-many"]

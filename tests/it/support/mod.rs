@@ -1,5 +1,6 @@
 //! What tests share: builders that say in one line what a test is about, and the real parts started once.
 
+pub mod answers;
 pub mod api;
 pub mod bad_records;
 pub mod clickhouse;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -19,7 +19,8 @@ use seenby::store::ledger::{self, LedgerTotal};
 use seenby::store::{TopicIdentity, migrate};
 use seenby::worker::{Worker, WorkerError};
 
-use super::events::OwnedRecord;
+use super::answers::{Answers, names};
+use super::events::{APP, OwnedRecord};
 use super::{clickhouse, kafka};
 
 /// The longest that anything here is waited for.
@@ -304,6 +305,11 @@ pub struct WorkerProcess {
 impl Deployment {
     /// Starts `seenby worker` as a process under an instance name.
     pub fn spawn(&self, instance: &str) -> WorkerProcess {
+        self.spawn_with(instance, &[], &[])
+    }
+
+    /// The same, with arguments and variables of its own.
+    pub fn spawn_with(&self, instance: &str, arguments: &[&str], variables: &[(&str, &str)]) -> WorkerProcess {
         let config = &self.config;
         let delivery = match config.worker.delivery {
             Delivery::ExactlyOnce => "exactly_once",
@@ -328,6 +334,8 @@ impl Deployment {
         ];
         let child = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"))
             .arg("worker")
+            .args(arguments)
+            .envs(variables.iter().copied())
             .envs(settings.map(|(name, value)| (format!("SEENBY__{name}"), value)))
             .spawn()
             .unwrap();
@@ -356,13 +364,29 @@ impl WorkerProcess {
     }
 
     /// Asks it to end, and returns whether it did so with success.
-    pub fn terminate(mut self) -> bool {
+    pub fn terminate(self) -> bool {
+        self.signal("TERM");
+        self.wait().success()
+    }
+
+    /// Sends it a signal, named without SIG.
+    pub fn signal(&self, name: &str) {
         let process = self.child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits until it ends.
+    pub fn wait(mut self) -> std::process::ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
+            if let Some(status) = self.ended() {
+                return status;
             }
             assert!(Instant::now() < deadline, "the worker did not end");
             std::thread::sleep(Duration::from_millis(20));
@@ -407,6 +431,22 @@ pub fn open_policy() -> OwnedRecord {
 impl Deployment {
     /// Asserts that a [`load`] behind one [`open_policy`] was counted, stored and told exactly once.
     pub fn assert_exactly_once(&self, messages: usize, readers: usize) {
+        let told = self.assert_counted_once(messages, readers);
+        assert_eq!(told.len(), messages * readers, "every reader is told once");
+        let mut distinct = told;
+        distinct.dedup();
+        assert_eq!(distinct.len(), messages * readers, "nobody is told twice");
+    }
+
+    /// Asserts that a [`load`] behind one [`open_policy`] was counted and stored exactly once and told at least once.
+    pub fn assert_told_at_least_once(&self, messages: usize, readers: usize) {
+        let mut told = self.assert_counted_once(messages, readers);
+        told.dedup();
+        assert_eq!(told.len(), messages * readers, "every reader is told");
+    }
+
+    /// Asserts that a [`load`] behind one [`open_policy`] was counted and stored exactly once, and returns who was told.
+    fn assert_counted_once(&self, messages: usize, readers: usize) -> Vec<(String, String, String)> {
         let receipts = (messages * readers) as u64;
         let outcomes = self.wait_for_records(u64::from(self.partitions) + messages as u64 + receipts);
         let expected = BTreeMap::from([
@@ -418,13 +458,23 @@ impl Deployment {
         self.wait_for_commit();
         assert_eq!(self.number("SELECT uniqExact(conversation, message, reader) FROM receipts"), receipts);
         assert_eq!(self.number("SELECT uniqExact(conversation, message) FROM messages"), messages as u64);
+        let newest_counts = "SELECT argMax(distinct_readers, version) AS distinct_readers FROM message_counts \
+                             GROUP BY conversation, message";
+        let as_read = format!("SELECT count() FROM ({newest_counts}) WHERE distinct_readers = {readers}");
+        assert_eq!(self.number(&as_read), messages as u64, "counts of messages");
 
-        let told = self.told();
-        assert_eq!(told.len() as u64, receipts, "every reader is told once");
-        let mut distinct = told;
-        distinct.dedup();
-        assert_eq!(distinct.len() as u64, receipts, "nobody is told twice");
+        let answers = Answers::of(self);
+        for message in (0..messages).step_by(37) {
+            let (org, app) = APP.split_once('#').unwrap();
+            let group = message % 16;
+            let path = format!("/v1/{org}/{app}/groups/g{group}/messages/m{message}/readers?limit=500");
+            let page = answers.get(&path);
+            assert_eq!(page["counts"]["distinct"], readers, "m{message}");
+            let listed: BTreeSet<String> = names(&page).into_iter().collect();
+            assert_eq!((names(&page).len(), listed.len()), (readers, readers), "m{message}");
+        }
         assert_eq!(self.rejections(), []);
+        self.told()
     }
 }
 
