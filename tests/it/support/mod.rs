@@ -5,6 +5,7 @@ pub mod api;
 pub mod bad_records;
 pub mod clickhouse;
 pub mod events;
+pub mod faulty_clickhouse;
 pub mod fold;
 pub mod kafka;
 pub mod memory_log;
