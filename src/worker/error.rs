@@ -18,8 +18,9 @@ pub enum WorkerError {
     Commit(#[from] CommitError),
     /// The ledger knows the partition, the group does not: going on from the start would count everything again.
     #[error(
-        "group {group} has no commit for partition {partition} of {topic}, but the ledger reaches to offset {frontier}: \
-         was the group deleted, or kafka.group changed? Set its offset by hand to a ledger boundary"
+        "group {group} has no commit for partition {partition} of {topic}, but the ledger reaches to offset {frontier}. \
+         If the topic was made anew (its commits went with it), raise kafka.epoch; if the group was deleted or \
+         kafka.group changed, set its offset by hand to a ledger boundary"
     )]
     MissingCommit {
         /// The consumer group.

@@ -49,6 +49,7 @@ mod worker_crash;
 mod worker_cut;
 mod worker_delivery;
 mod worker_fail_points;
+mod worker_epochs;
 mod worker_faults;
 mod worker_markers;
 mod worker_policy;

@@ -505,3 +505,30 @@ impl Deployment {
         answers.into_iter().for_each(|answer| drop(answer.unwrap()));
     }
 }
+
+impl Deployment {
+    /// A new events topic, and the epoch after this one.
+    pub fn begin_epoch(&mut self, partitions: u32) {
+        self.config.kafka.epoch += 1;
+        self.config.kafka.topics.events = format!("{}.{}", self.config.kafka.topics.events, self.config.kafka.epoch);
+        self.config.kafka.partitions = partitions;
+        self.partitions = partitions;
+        seenby::log::topics::prepare(&self.config.kafka).unwrap();
+    }
+
+    /// Deletes the events topic and makes it anew under its name.
+    pub fn recreate_topic(&self) {
+        use rdkafka::admin::{AdminClient, AdminOptions};
+        let client = ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).clone();
+        let admin: AdminClient<rdkafka::client::DefaultClientContext> = client.create().unwrap();
+        let topic = self.config.kafka.topics.events.as_str();
+        let answers = self.runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+        // The broker deletes a little later.
+        let deadline = Instant::now() + PATIENCE;
+        while seenby::log::topics::prepare(&self.config.kafka).is_err() {
+            assert!(Instant::now() < deadline, "the topic does not come back");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
