@@ -9,10 +9,11 @@ use tokio::runtime::Handle;
 use super::connection::{Attempt, connect, statement_timeout};
 use super::split::inserts;
 use super::{
-    HydratedPartition, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError, Table, TopicIdentity, hydrate,
-    ledger,
+    Completeness, HydratedPartition, HydrationProgress, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError,
+    Table, TopicIdentity, completeness, hydrate, ledger,
 };
 use crate::config::ClickHouseConfig;
+use crate::event::{Offset, PartitionId};
 use crate::observe::{FailPoint, reach};
 
 /// Rows are handed to the connection in pieces of this size.
@@ -64,12 +65,31 @@ impl Store for ClickHouseStore {
         })
     }
 
+    fn completeness(
+        &mut self,
+        topic: &TopicIdentity,
+        requests: &[HydrationRequest],
+    ) -> Result<Vec<Completeness>, StoreError> {
+        self.run(async |client, timeout| completeness::completeness(client, topic, requests, timeout).await)
+    }
+
+    fn boundaries(
+        &mut self,
+        topic: &TopicIdentity,
+        partition: PartitionId,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Vec<Offset>, StoreError> {
+        self.run(async |client, timeout| completeness::boundaries(client, topic, partition, (from, to), timeout).await)
+    }
+
     fn hydrate(
         &mut self,
         topic: &TopicIdentity,
         requests: &[HydrationRequest],
+        progress: &mut HydrationProgress<'_>,
     ) -> Result<Vec<HydratedPartition>, StoreError> {
-        self.run(async |client, timeout| hydrate::hydrate(client, topic, requests, timeout).await)
+        self.run(async |client, timeout| hydrate::hydrate(client, topic, requests, timeout, progress).await)
     }
 }
 

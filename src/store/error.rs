@@ -87,6 +87,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Reading partitions back was given up by who asked for it.
+    #[error("reading back was stopped")]
+    Stopped,
 }
 
 impl StoreError {

@@ -11,7 +11,7 @@ use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use super::connection::{Attempt, connect, statement_timeout};
-use super::{StoreError, Table, TopicIdentity};
+use super::{StoreError, Table, TopicIdentity, completeness};
 use crate::config::{Config, WorkerConfig};
 use crate::event::EventTime;
 use crate::fold::LATENESS_MILLIS;
@@ -118,6 +118,8 @@ impl Janitor {
         let query = self.client.query(include_str!("sql/janitor_weeks.sql")).bind(Identifier(table.name()));
         let weeks: Vec<String> = self.reading(table.name()).bounded(query.bind(first_kept).fetch_all()).await?;
         for week in &weeks {
+            // First, or a hydration would miss the rows.
+            completeness::count_as_dropped(&self.client, table, week, self.timeout).await?;
             let statement = self.client.query("ALTER TABLE ? DROP PARTITION ID ?").bind(Identifier(table.name()));
             self.cleaning(table.name()).bounded(statement.bind(week).execute()).await?;
         }

@@ -5,6 +5,7 @@
 //! late or by a dead worker it changes nothing.
 
 mod clickhouse;
+mod completeness;
 mod connection;
 mod enums;
 mod error;
@@ -20,6 +21,7 @@ mod table;
 mod watch;
 
 pub use clickhouse::ClickHouseStore;
+pub use completeness::{Completeness, RowDifference};
 pub use connection::connect;
 pub use error::StoreError;
 pub use janitor::{Cleaned, Janitor};
@@ -27,6 +29,8 @@ pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};
 pub use table::Table;
 pub use watch::watch_clickhouse;
+
+use std::ops::ControlFlow;
 
 use crate::event::{EventTime, Offset, PartitionId};
 use crate::fold::Partition;
@@ -48,17 +52,46 @@ pub trait Store: Send {
     /// [`StoreError::PartitionCount`] and [`StoreError::EpochTaken`] where the ledger belongs to another topic.
     fn frontiers(&mut self, topic: &TopicIdentity) -> Result<Vec<LedgerFrontier>, StoreError>;
 
-    /// The states of partitions as of their committed offsets, in the order asked for; several at once cost one scan.
-    /// Rows at or above the committed offset are those of a worker that died before its commit: not yet seen.
+    /// What the tables hold of partitions as of offsets, in the order asked for, told without reading them back: whether
+    /// the distinct records with rows are those that the ledger counts as of the last boundary at or before the offset.
     ///
     /// # Errors
-    /// As [`Store::frontiers`]; [`StoreError::Unreadable`] for a row that this version does not understand.
+    /// As [`Store::frontiers`].
+    fn completeness(
+        &mut self,
+        topic: &TopicIdentity,
+        requests: &[HydrationRequest],
+    ) -> Result<Vec<Completeness>, StoreError>;
+
+    /// The flush boundaries in the ledger of one partition from `from` to `to`, both included, ascending.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    fn boundaries(
+        &mut self,
+        topic: &TopicIdentity,
+        partition: PartitionId,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Vec<Offset>, StoreError>;
+
+    /// The states of partitions as of their committed offsets, in the order asked for; several at once cost one scan.
+    /// Rows at or above the committed offset are those of a worker that died before its commit: not yet seen. `progress`
+    /// is called every few thousand rows with the table and how many more came of it, and says whether to go on.
+    ///
+    /// # Errors
+    /// As [`Store::frontiers`]; [`StoreError::Unreadable`] for a row that this version does not understand,
+    /// [`StoreError::Stopped`] where `progress` said so.
     fn hydrate(
         &mut self,
         topic: &TopicIdentity,
         requests: &[HydrationRequest],
+        progress: &mut HydrationProgress<'_>,
     ) -> Result<Vec<HydratedPartition>, StoreError>;
 }
+
+/// Takes the name of a table and how many more rows of it were read; says whether reading goes on.
+pub type HydrationProgress<'a> = dyn FnMut(&'static str, u64) -> ControlFlow<()> + 'a;
 
 /// A partition to be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

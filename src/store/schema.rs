@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = migrations![
     10 "0010_ledger",
     11 "0011_message_counts",
     12 "0012_sender_counts",
+    13 "0013_dropped",
 ];
 
 /// Where applied migrations are recorded; it stands before the first of them.

@@ -1,5 +1,6 @@
 //! Taking partitions over: what the group has committed, the state as of it, and whether the two fit.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::clock::Clock;
@@ -10,10 +11,13 @@ use crate::event::{EventTime, Offset, PartitionId};
 use crate::fold::{FOLD_VERSION, Partition};
 use crate::log::{CommitMetadata, CommittedPosition, Group};
 use crate::observe::{FailPoint, reach};
-use crate::store::{HydrationRequest, LedgerFrontier, Store, TopicIdentity};
+use crate::store::{HydratedPartition, HydrationRequest, LedgerFrontier, Store, TopicIdentity};
 
 /// How often a hydration is tried before the pipeline starts anew.
 const ATTEMPTS: u32 = 5;
+
+/// How often a long reading says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Partitions to take over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,11 +116,9 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             }
         }
 
-        let hydrated = self.store.hydrate(&self.topic, &requests)?;
+        let hydrated = self.read_back(&requests)?;
         let mut ready = Vec::with_capacity(hydrated.len());
-        let mut rows = 0;
         for ((request, position), hydrated) in requests.iter().zip(&committed).zip(hydrated) {
-            rows += hydrated.rows;
             let metadata = position.as_ref().and_then(|position| position.metadata);
             if let Some(metadata) = metadata {
                 check_rows(request, metadata, hydrated.boundary, hydrated.watermark)?;
@@ -140,9 +142,30 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             self.group.commit(&positions)?;
             reach(FailPoint::HydrationFirstCommit);
         }
-        self.metrics.hydration_rows.inc_by(rows);
-        tracing::info!(partitions = ready.len(), rows, "partitions taken over");
         Ok(ready)
+    }
+
+    /// Reads states back from the tables, and says how far it is while it does.
+    fn read_back(&mut self, requests: &[HydrationRequest]) -> Result<Vec<HydratedPartition>, WorkerError> {
+        let Self { store, topic, clock, ownership, metrics, .. } = self;
+        let begun = clock.now();
+        let mut told = begun;
+        let mut rows = 0;
+        let mut progress = |table: &'static str, more: u64| {
+            rows += more;
+            metrics.hydration_rows.inc_by(more);
+            let now = clock.now();
+            if now.saturating_sub(told) >= PROGRESS_INTERVAL {
+                told = now;
+                tracing::info!(table, rows, partitions = requests.len(), "reading partitions back");
+            }
+            // Nobody waits for it any more.
+            if ownership.is_abandoned() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let hydrated = store.hydrate(topic, requests, &mut progress)?;
+        let seconds = clock.now().saturating_sub(begun).as_secs_f64();
+        tracing::info!(partitions = requests.len(), rows, seconds, "partitions read back");
+        Ok(hydrated)
     }
 
     /// Where a partition is read from.

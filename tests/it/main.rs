@@ -37,6 +37,7 @@ mod log_reader;
 mod plain_fold;
 mod road_limits;
 mod sdk;
+mod store_completeness;
 mod store_faults;
 mod store_hydration;
 mod store_janitor;

@@ -7,7 +7,7 @@ use seenby::store::{HydratedPartition, HydrationRequest, RowBatch, Store as _, S
 use crate::support::events::{
     DAY, HOUR, NOON, OwnedRecord, group_message, group_read, policy, single_message, single_read,
 };
-use crate::support::store::{Log, TestStore, topic};
+use crate::support::store::{Log, TestStore, go_on, topic};
 use crate::support::traffic::Traffic;
 
 /// A partition as it was at the end of a flush.
@@ -66,7 +66,7 @@ fn hydrate(store: &mut TestStore, topic: &TopicIdentity, at: &[(u32, u64)]) -> V
             committed: Offset::new(committed),
         })
         .collect();
-    store.store.hydrate(topic, &requests).unwrap()
+    store.store.hydrate(topic, &requests, &mut go_on).unwrap()
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn the_longest_wait_and_the_first_instant_are_read_back() {
 fn another_partition_count_stops_the_worker() {
     let mut store = TestStore::new("partition_count");
     Log::new(&topic(1, 4), 0).flush(&[], &mut store.store);
-    let refused = store.store.hydrate(&topic(1, 8), &[]);
+    let refused = store.store.hydrate(&topic(1, 8), &[], &mut go_on);
     assert!(matches!(refused, Err(StoreError::PartitionCount { found: 4, asked: 8, .. })), "{refused:?}");
     let refused = store.store.frontiers(&topic(1, 8));
     assert!(matches!(refused, Err(StoreError::PartitionCount { found: 4, asked: 8, .. })), "{refused:?}");

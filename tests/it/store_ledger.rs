@@ -8,7 +8,7 @@ use seenby::fold::Outcome;
 use seenby::store::{HydrationRequest, Store as _, TopicIdentity, ledger};
 
 use crate::support::events::OwnedRecord;
-use crate::support::store::{Log, TestStore, topic};
+use crate::support::store::{Log, TestStore, go_on, topic};
 use crate::support::traffic::Traffic;
 
 /// Sums of records by outcome, as the ledger has them.
@@ -49,7 +49,7 @@ fn totals_are_those_of_the_log_after_rewinds_with_other_boundaries() {
     // The worker dies with 100 committed; its successor folds the rest in other pieces, dies too, and again.
     for piece in [30, 7, 45] {
         let request = HydrationRequest { partition: log.id(), committed: Offset::new(100) };
-        let [hydrated] = store.store.hydrate(&topic, &[request]).unwrap().try_into().unwrap();
+        let [hydrated] = store.store.hydrate(&topic, &[request], &mut go_on).unwrap().try_into().unwrap();
         let mut successor = Log::resume(&topic, hydrated.state, Offset::new(100));
         outcomes.truncate(100);
         for flush in records[100..].chunks(piece) {

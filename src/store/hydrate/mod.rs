@@ -7,6 +7,8 @@
 
 mod rows;
 
+use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clickhouse::query::Query;
@@ -15,7 +17,7 @@ use serde::Deserialize;
 
 use self::rows::{FactRow, LedgerRow, MarkRow, MessageRow, ParkedRow, PolicyRow, RecallRow, ReceiptRow, RosterRow};
 use super::connection::Attempt;
-use super::{HydratedPartition, HydrationRequest, StoreError, TopicIdentity, ledger};
+use super::{HydratedPartition, HydrationProgress, HydrationRequest, StoreError, TopicIdentity, ledger};
 use crate::event::{Epoch, EventTime, Offset};
 use crate::fold::fact::{ControlFact, PolicyFact};
 use crate::fold::{LATENESS_MILLIS, PartitionIdentity, Restore, is_message_needed};
@@ -24,15 +26,19 @@ use crate::policy::DAY_MILLIS;
 /// The longest validity that a policy can set, in ms.
 const LONGEST_VALIDITY_MILLIS: i64 = 90 * DAY_MILLIS;
 
+/// How many rows are read between two tellings of progress.
+const PROGRESS_ROWS: u64 = 8192;
+
 /// The states of partitions as of their committed offsets, in the order asked for.
 pub(super) async fn hydrate(
     client: &Client,
     topic: &TopicIdentity,
     requests: &[HydrationRequest],
     timeout: Duration,
+    progress: &mut HydrationProgress<'_>,
 ) -> Result<Vec<HydratedPartition>, StoreError> {
     let has_older_epochs = ledger::check_topic(client, topic, timeout).await?;
-    let reader = Reader { client, topic, timeout };
+    let reader = Reader { client, topic, timeout, progress: RefCell::new(progress) };
     let mut hydration = Hydration::start(&reader, requests, has_older_epochs).await?;
     // Before the first flush of a topic there is nothing to read.
     if hydration.targets.iter().any(|target| target.boundary.is_some()) || has_older_epochs {
@@ -51,13 +57,14 @@ pub(super) async fn hydrate(
 }
 
 /// What every query needs.
-struct Reader<'a> {
+struct Reader<'a, 'p> {
     client: &'a Client,
     topic: &'a TopicIdentity,
     timeout: Duration,
+    progress: RefCell<&'a mut HydrationProgress<'p>>,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// A query over facts, with the parameters that every one of them begins with.
     fn facts(&self, sql: &str, targets: &[Target]) -> Query {
         self.client
@@ -90,10 +97,22 @@ impl Reader<'_> {
     {
         let attempt = self.attempt(table);
         let mut cursor = query.fetch::<R>().map_err(|error| attempt.failed(&error))?;
+        let mut rows = 0;
         while let Some(row) = attempt.bounded(cursor.next()).await? {
             take(row)?;
+            rows += 1;
+            if rows == PROGRESS_ROWS {
+                self.tell(table, std::mem::take(&mut rows))?;
+            }
         }
-        Ok(())
+        self.tell(table, rows)
+    }
+
+    fn tell(&self, table: &'static str, rows: u64) -> Result<(), StoreError> {
+        match (self.progress.borrow_mut())(table, rows) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(StoreError::Stopped),
+        }
     }
 }
 
@@ -141,7 +160,7 @@ struct OlderWatermarkRow {
 impl Hydration {
     /// Reads the watermarks, which say how old a row may be to matter.
     async fn start(
-        reader: &Reader<'_>,
+        reader: &Reader<'_, '_>,
         requests: &[HydrationRequest],
         has_older_epochs: bool,
     ) -> Result<Self, StoreError> {
@@ -176,7 +195,7 @@ impl Hydration {
     }
 
     /// Gives every row of one table to its partition's state.
-    async fn read<R, F>(&mut self, reader: &Reader<'_>, query: Query, mut take: F) -> Result<(), StoreError>
+    async fn read<R, F>(&mut self, reader: &Reader<'_, '_>, query: Query, mut take: F) -> Result<(), StoreError>
     where
         R: Row + RowRead,
         for<'row> R::Value<'row>: FactRow,
@@ -195,7 +214,7 @@ impl Hydration {
             .await
     }
 
-    async fn read_policies(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_policies(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let query = reader.facts(include_str!("../sql/hydrate_policies.sql"), &self.targets);
         let current_epoch = reader.topic.epoch;
         reader
@@ -215,7 +234,7 @@ impl Hydration {
             .await
     }
 
-    async fn read_rosters(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_rosters(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let query = reader.facts(include_str!("../sql/hydrate_roster_changes.sql"), &self.targets);
         self.read::<RosterRow<'_>, _>(reader, query, |target, epoch, row| {
             target.restore.roster(epoch, &row.fact()?);
@@ -224,7 +243,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_messages(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_messages(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let oldest = self.floors(|target| target.watermark.plus_millis(-LONGEST_VALIDITY_MILLIS - LATENESS_MILLIS));
         let query = reader.facts(include_str!("../sql/hydrate_messages.sql"), &self.targets).bind(oldest);
         self.read::<MessageRow<'_>, _>(reader, query, |target, epoch, row| {
@@ -239,7 +258,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_receipts(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_receipts(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let needed_from = self.floors(|target| target.needed_from.unwrap_or(EventTime::MAX));
         let query = reader.facts(include_str!("../sql/hydrate_receipts.sql"), &self.targets).bind(needed_from);
         self.read::<ReceiptRow<'_>, _>(reader, query, |target, epoch, row| {
@@ -249,7 +268,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_recalls(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_recalls(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let needed_from = self.floors(|target| target.needed_from.unwrap_or(EventTime::MAX));
         let query = reader.facts(include_str!("../sql/hydrate_recalls.sql"), &self.targets).bind(needed_from);
         self.read::<RecallRow<'_>, _>(reader, query, |target, epoch, row| {
@@ -259,7 +278,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_marks(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_marks(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         // A mark is held for LATENESS; an older one has read messages that may be held for longer.
         let floors = self.floors(|target| {
             let held_from = target.watermark.plus_millis(-LATENESS_MILLIS);
@@ -273,7 +292,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_parked(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_parked(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let watermarks = self.floors(|target| target.watermark);
         let older = self.older_watermarks.iter();
         let older_partitions: Vec<u64> =
@@ -293,7 +312,7 @@ impl Hydration {
         .await
     }
 
-    async fn read_ledger(&mut self, reader: &Reader<'_>) -> Result<(), StoreError> {
+    async fn read_ledger(&mut self, reader: &Reader<'_, '_>) -> Result<(), StoreError> {
         let query = reader.ledger(include_str!("../sql/hydrate_ledger.sql"), &self.targets);
         reader
             .stream::<LedgerRow, _>(LedgerRow::TABLE, query, |row| {
@@ -325,7 +344,7 @@ impl Hydration {
 }
 
 /// Where the partitions of the older epochs ended; a fresh partition starts at the largest of these watermarks.
-async fn older_watermarks(reader: &Reader<'_>) -> Result<Vec<OlderWatermarkRow>, StoreError> {
+async fn older_watermarks(reader: &Reader<'_, '_>) -> Result<Vec<OlderWatermarkRow>, StoreError> {
     let query = reader.client.query(include_str!("../sql/hydrate_older_watermarks.sql")).bind(reader.topic.epoch.get());
     reader.attempt("ledger").bounded(query.fetch_all()).await
 }

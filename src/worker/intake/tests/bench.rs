@@ -15,7 +15,9 @@ use crate::fold::PartitionIdentity;
 use crate::log::{
     CommitError, CommitMetadata, CommittedPosition, Committer, ConsumedRecord, Group, PartitionEffects, SourceError,
 };
-use crate::store::{HydratedPartition, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError};
+use crate::store::{
+    Completeness, HydratedPartition, HydrationProgress, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError,
+};
 use crate::worker::{Effects, ReadyPartition};
 
 pub(super) const KEPT: PartitionId = PartitionId::new(0);
@@ -286,7 +288,26 @@ impl Store for CountingStore {
         Ok(Vec::new())
     }
 
-    fn hydrate(&mut self, _: &TopicIdentity, _: &[HydrationRequest]) -> Result<Vec<HydratedPartition>, StoreError> {
+    fn completeness(&mut self, _: &TopicIdentity, _: &[HydrationRequest]) -> Result<Vec<Completeness>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn boundaries(
+        &mut self,
+        _: &TopicIdentity,
+        _: PartitionId,
+        _: Offset,
+        _: Offset,
+    ) -> Result<Vec<Offset>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn hydrate(
+        &mut self,
+        _: &TopicIdentity,
+        _: &[HydrationRequest],
+        _: &mut HydrationProgress<'_>,
+    ) -> Result<Vec<HydratedPartition>, StoreError> {
         Ok(Vec::new())
     }
 }
