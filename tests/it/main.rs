@@ -20,6 +20,7 @@ mod dev_brokers;
 mod dev_clickhouse;
 mod dev_demo;
 mod dev_simulator;
+mod docs;
 mod event_bad_records;
 mod event_schemas;
 mod fold_checks;
