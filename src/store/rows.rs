@@ -100,8 +100,8 @@ impl TableRows {
         self.marks.len()
     }
 
-    /// The rows in RowBinary.
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// The rows in RowBinary, with the columns of [`Table::insert`].
+    pub fn bytes(&self) -> &[u8] {
         self.encoded.bytes()
     }
 

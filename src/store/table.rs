@@ -64,8 +64,8 @@ impl Table {
         }
     }
 
-    /// The insert whose body are rows in RowBinary; [`super::rows`] encodes the columns in this order.
-    pub(super) const fn insert(self) -> &'static str {
+    /// The insert whose body are rows in RowBinary; [`super::RowBatch`] encodes the columns in this order.
+    pub const fn insert(self) -> &'static str {
         match self {
             Self::Messages => {
                 "INSERT INTO messages (app, conversation, message, sent_at, chat, sender, recipient, status, \
