@@ -7,7 +7,8 @@ use rand::RngExt as _;
 use seenby::event::{Offset, PartitionId, RecordTime, partition_of};
 use seenby::log::{AssignmentChange, ConsumedRecord, RebalanceNote, RecordBatch, Source, SourceError};
 
-use super::group::{ClientId, MemoryGroup};
+use super::group::ClientId;
+use super::group_handle::MemoryGroup;
 use super::world::{Event, PARTITIONS, World, partitions};
 use crate::support::random_log::TimedRecord;
 

@@ -6,7 +6,9 @@ use rand::RngExt as _;
 use seenby::event::PartitionId;
 use seenby::log::{CommitError, CommitMetadata, CommittedPosition, Committer, Outbox, PartitionEffects, SourceError};
 
-use super::group::{Identity, MemoryGroup, Refusal};
+use super::coroutine;
+use super::group::{Identity, Refusal};
+use super::group_handle::MemoryGroup;
 use super::store::HeldBack;
 use super::world::{Event, Mistake, Shared, World};
 
@@ -204,10 +206,21 @@ impl MemoryCommitter {
         })
     }
 
+    /// A request to commit may take long, while others take the partitions over.
+    fn wait_for_coordinator(&self) {
+        let turns = self.world.with(|shared| {
+            let percent = shared.mishaps.commit;
+            if shared.chance(percent) { shared.random.random_range(10..100) } else { 0 }
+        });
+        coroutine::pause_for(turns);
+    }
+
     fn end(&self) -> Result<(), CommitError> {
         let doing = "committing the transaction";
         self.step(doing, |_| {})?;
+        self.wait_for_coordinator();
         let end = self.world.with(|shared| {
+            self.open(shared, doing)?;
             let percent = shared.mishaps.commit;
             let end = match shared.chance(percent) {
                 true => ENDS_OF_A_BAD_COMMIT[shared.random.random_range(0..ENDS_OF_A_BAD_COMMIT.len())],
@@ -230,10 +243,10 @@ impl MemoryCommitter {
                 End::RequestLost => shared.meet(Event::CommitNotDoneAndUnknown),
                 End::Refused => {}
             }
-            end
+            Ok(end)
         });
         self.world.pause();
-        match end {
+        match end? {
             End::Answered => Ok(()),
             End::Refused => Err(CommitError::Aborted { doing, reason: "concurrent transactions".to_owned() }),
             _ => Err(CommitError::Unknown { doing, reason: "timed out".to_owned() }),
