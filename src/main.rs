@@ -13,6 +13,7 @@ use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::{arm_fail_points, init_log};
+use seenby::worker::StartOptions;
 use seenby::{api, dev, policy, store, worker};
 
 /// Event-sourced message-receipt analytics: from receipt events in Kafka to reader lists in ClickHouse.
@@ -33,6 +34,9 @@ enum Command {
         /// Leave the group when stopping, so that other workers take the partitions over at once
         #[arg(long)]
         leave: bool,
+        /// Go on from what a seenby of other rules has counted: what is counted stays, these rules hold from here on
+        #[arg(long)]
+        accept_fold_version: bool,
     },
     /// Answer queries over HTTP until SIGTERM or SIGINT
     Api,
@@ -122,7 +126,9 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
     init_log(&config.log)?;
     let _fail_points = arm_fail_points();
     match command_line.command {
-        Command::Worker { leave } => worker::run(&config, leave)?,
+        Command::Worker { leave, accept_fold_version } => {
+            worker::run(&config, leave, StartOptions { accept_fold_version })?;
+        }
         Command::Api => api::run(&config)?,
         Command::Migrate { print: true } => print(&store::schema_script(&config.clickhouse))?,
         Command::Migrate { print: false } => {

@@ -58,6 +58,7 @@ pub struct Hydrator<S, G, K> {
     clock: K,
     ownership: Ownership,
     metrics: WorkerMetrics,
+    accepts_fold_version: bool,
 }
 
 impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
@@ -71,7 +72,12 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
         ownership: Ownership,
         metrics: WorkerMetrics,
     ) -> Self {
-        Self { store, group, group_name, topic, clock, ownership, metrics }
+        Self { store, group, group_name, topic, clock, ownership, metrics, accepts_fold_version: false }
+    }
+
+    /// Whether commits of another fold version are gone on from, and replaced by this one's.
+    pub fn accept_fold_version(&mut self, accepts: bool) {
+        self.accepts_fold_version = accepts;
     }
 
     /// Takes partitions over. Blocks; a failure that may pass is tried a few times.
@@ -106,22 +112,30 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
         let committed = self.group.committed(partitions)?;
 
         let mut requests = Vec::with_capacity(partitions.len());
-        let mut first_commits = Vec::new();
+        let mut log_starts = Vec::with_capacity(partitions.len());
+        let mut commits = Vec::new();
         for (partition, position) in partitions.iter().zip(&committed) {
             let frontier = frontiers.iter().find(|frontier| frontier.partition == *partition);
             let start = self.start(*partition, position.as_ref(), frontier)?;
-            requests.push(HydrationRequest { partition: *partition, committed: start });
-            if position.is_none() {
-                first_commits.push(*partition);
+            requests.push(HydrationRequest { partition: *partition, committed: start.next_offset });
+            log_starts.push(start.log_start);
+            let is_other_version = position
+                .as_ref()
+                .and_then(|position| position.metadata)
+                .is_some_and(|metadata| metadata.fold_version != FOLD_VERSION);
+            if position.is_none() || is_other_version {
+                commits.push(*partition);
             }
         }
 
         let hydrated = self.read_back(&requests)?;
         let mut ready = Vec::with_capacity(hydrated.len());
-        for ((request, position), hydrated) in requests.iter().zip(&committed).zip(hydrated) {
+        for (((request, log_start), position), hydrated) in
+            requests.iter().zip(log_starts).zip(&committed).zip(hydrated)
+        {
             let metadata = position.as_ref().and_then(|position| position.metadata);
             if let Some(metadata) = metadata {
-                check_rows(request, metadata, hydrated.boundary, hydrated.watermark)?;
+                check_rows(request, log_start, metadata, hydrated.boundary, hydrated.watermark)?;
             }
             ready.push(ReadyPartition {
                 partition: request.partition,
@@ -132,10 +146,11 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
 
         reach(FailPoint::HydrationRead);
         // A partition's first commit comes before its first rows: from then on "rows, but no commit" means that the
-        // commit was lost, and not that a worker died between the rows and the commit of its first flush.
+        // commit was lost, and not that a worker died between the rows and the commit of its first flush. Rules that
+        // were accepted stand in a commit at once, too: an idle partition would ask for the acceptance at every start.
         let positions: Vec<_> = ready
             .iter()
-            .filter(|ready| first_commits.contains(&ready.partition))
+            .filter(|ready| commits.contains(&ready.partition))
             .map(|ready| (ready.partition, ready.next_offset, CommitMetadata::of(ready.state.watermark())))
             .collect();
         if !positions.is_empty() {
@@ -174,11 +189,11 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
         partition: PartitionId,
         position: Option<&CommittedPosition>,
         frontier: Option<&LedgerFrontier>,
-    ) -> Result<Offset, WorkerError> {
+    ) -> Result<Start, WorkerError> {
         let (low, high) = self.group.log_range(partition)?;
         let Some(position) = position else {
             return match frontier {
-                None => Ok(low),
+                None => Ok(Start { next_offset: low, log_start: low }),
                 Some(frontier) => Err(WorkerError::MissingCommit {
                     group: self.group_name.clone(),
                     topic: self.topic.topic.clone(),
@@ -188,6 +203,12 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
             };
         };
         match position.metadata {
+            Some(metadata) if metadata.fold_version != FOLD_VERSION && self.accepts_fold_version => tracing::warn!(
+                partition = partition.get(),
+                found = metadata.fold_version,
+                known = FOLD_VERSION,
+                "state of another fold version is gone on from, as was asked for: what is counted stays as it is"
+            ),
             Some(metadata) if metadata.fold_version != FOLD_VERSION => {
                 return Err(WorkerError::FoldVersion {
                     partition: partition.get(),
@@ -211,19 +232,27 @@ impl<S: Store, G: Group, K: Clock> Hydrator<S, G, K> {
                 committed: position.next_offset.get(),
             });
         }
-        Ok(position.next_offset)
+        Ok(Start { next_offset: position.next_offset, log_start: low })
     }
 }
 
+/// Where a partition is read from, and where its log starts.
+struct Start {
+    next_offset: Offset,
+    log_start: Offset,
+}
+
 /// Whether the tables reach to what seenby committed. Every commit of a flush is a boundary in the ledger; only the first
-/// commit of a partition comes before its first rows, and says what an empty ledger says.
+/// commit of a partition comes before its first rows, and says what an empty ledger says. It was made at the log's start,
+/// and that has not moved past it, or the commit would be out of range.
 fn check_rows(
     request: &HydrationRequest,
+    log_start: Offset,
     metadata: CommitMetadata,
     boundary: Option<Offset>,
     watermark: EventTime,
 ) -> Result<(), WorkerError> {
-    let is_boundary = boundary.is_none_or(|boundary| boundary == request.committed);
+    let is_boundary = boundary.unwrap_or(log_start) == request.committed;
     if is_boundary && metadata.watermark == watermark.millis() {
         return Ok(());
     }
@@ -241,10 +270,20 @@ mod tests {
     use super::*;
 
     fn checked(boundary: Option<u64>, watermark: i64) -> Result<(), String> {
+        checked_from(70, boundary, watermark)
+    }
+
+    fn checked_from(log_start: u64, boundary: Option<u64>, watermark: i64) -> Result<(), String> {
         let request = HydrationRequest { partition: PartitionId::new(3), committed: Offset::new(70) };
         let committed = CommitMetadata::of(EventTime::from_millis(5));
-        check_rows(&request, committed, boundary.map(Offset::new), EventTime::from_millis(watermark))
-            .map_err(|error| error.to_string())
+        check_rows(
+            &request,
+            Offset::new(log_start),
+            committed,
+            boundary.map(Offset::new),
+            EventTime::from_millis(watermark),
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -261,5 +300,7 @@ mod tests {
         }
         assert!(checked(Some(70), 4).is_err());
         assert!(checked(None, 0).is_err());
+        assert!(checked_from(60, None, 5).is_err(), "it is no first commit: the log has records before it");
+        assert_eq!(checked_from(60, Some(70), 5), Ok(()));
     }
 }

@@ -50,7 +50,7 @@ use crate::store::{ClickHouseStore, Janitor, TopicIdentity, check_schema, connec
 ///
 /// # Errors
 /// What somebody must act on, with what to do next.
-pub fn run(config: &Config, leave: bool) -> Result<(), WorkerError> {
+pub fn run(config: &Config, leave: bool, options: StartOptions) -> Result<(), WorkerError> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
     let telemetry = Telemetry::default();
@@ -59,7 +59,7 @@ pub fn run(config: &Config, leave: bool) -> Result<(), WorkerError> {
     let server = serve_in_background(config.metrics.listen, telemetry.clone())
         .map_err(|error| WorkerError::Setup { doing: "serving metrics", reason: error.to_string() })?;
     tracing::info!(address = %server.address(), "metrics and health");
-    let worker = Worker::start(config, &telemetry)?;
+    let worker = Worker::start_with(config, &telemetry, options)?;
     let stop = worker.stop_signal();
     let listening = signals.handle();
     let listener = thread::Builder::new()
@@ -77,6 +77,13 @@ pub fn run(config: &Config, leave: bool) -> Result<(), WorkerError> {
     result
 }
 
+/// What a worker is told at one start and at no other; everything lasting is configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartOptions {
+    /// Go on from commits of another fold version.
+    pub accept_fold_version: bool,
+}
+
 /// The pipelines of one process.
 pub struct Worker {
     stop: StopSignal,
@@ -92,6 +99,14 @@ impl Worker {
     /// # Errors
     /// What the broker said about the topics, or what the system refused.
     pub fn start(config: &Config, telemetry: &Telemetry) -> Result<Self, WorkerError> {
+        Self::start_with(config, telemetry, StartOptions::default())
+    }
+
+    /// The same, with options of this one start.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn start_with(config: &Config, telemetry: &Telemetry, options: StartOptions) -> Result<Self, WorkerError> {
         let metrics = WorkerMetrics::register(&telemetry.registry)
             .map_err(|error| WorkerError::Setup { doing: "registering metrics", reason: error.to_string() })?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -126,7 +141,7 @@ impl Worker {
             let mut pipeline = Pipeline {
                 connect: KafkaAndClickHouse { config: config.clone(), thread, runtime: runtime.handle().clone() },
                 clock,
-                settings: PipelineSettings::of(config, &topic, thread),
+                settings: PipelineSettings { options, ..PipelineSettings::of(config, &topic, thread) },
                 stop: stop.clone(),
                 metrics: metrics.clone(),
                 duty: duty.clone(),

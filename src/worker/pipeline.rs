@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
 
+use super::StartOptions;
 use super::clock::Clock;
 use super::effects::Effects;
 use super::error::{Recovery, WorkerError};
@@ -70,6 +71,8 @@ pub struct PipelineSettings {
     pub limits: IntakeLimits,
     /// How long a flush is tried.
     pub flush_deadline: Duration,
+    /// Of this start.
+    pub options: StartOptions,
 }
 
 impl PipelineSettings {
@@ -92,6 +95,7 @@ impl PipelineSettings {
                 revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
             },
             flush_deadline: max_poll_interval,
+            options: StartOptions::default(),
         }
     }
 }
@@ -162,7 +166,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
     }
 
     fn run_threads(&mut self, source: C::Source, committer: C::Committer) -> (Result<(), WorkerError>, C::Source) {
-        let PipelineSettings { topic, group, thread, limits, flush_deadline } = self.settings.clone();
+        let PipelineSettings { topic, group, thread, limits, flush_deadline, options } = self.settings.clone();
         let ownership = Ownership::with_duty(self.duty.clone());
         let mut effects = Effects::new(
             self.connect.store(),
@@ -182,6 +186,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             ownership.clone(),
             self.metrics.clone(),
         );
+        hydrator.accept_fold_version(options.accept_fold_version);
         let (flush_sender, flush_receiver) = bounded(1);
         let (flush_answer_sender, flush_answer_receiver) = unbounded();
         let (hydration_sender, hydration_receiver) = unbounded();

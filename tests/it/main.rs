@@ -59,3 +59,4 @@ mod worker_policy;
 mod worker_refusals;
 mod worker_sharing;
 mod worker_stop;
+mod worker_upgrade;

@@ -60,6 +60,73 @@ fn another_partition_count_stops_the_worker() {
 }
 
 #[test]
+fn events_removed_before_they_were_counted_stop_the_worker() {
+    let deployment = Deployment::new("removed", 1, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    deployment.wait_for_records(1);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    deployment.produce(&load(10, 1));
+    deployment.delete_all_records();
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::CommitOutOfRange { low: 21, committed: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_commit_beyond_the_log_stops_the_worker() {
+    let deployment = Deployment::new("beyond", 1, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    deployment.wait_for_records(1);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    // What the group remembers of a topic that was made anew and holds less.
+    deployment.commit_by_hand(0, 100, "");
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::CommitOutOfRange { high: 1, committed: 100, .. }), "{error}");
+    assert!(error.to_string().contains("kafka.epoch"), "{error}");
+}
+
+#[test]
+fn a_commit_whose_rows_are_all_gone_stops_the_worker() {
+    let deployment = Deployment::new("rows_gone", 1, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    // A policy moves no watermark: the offset alone tells that something was counted.
+    deployment.produce(&[open_policy()]);
+    deployment.wait_for_records(1);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    deployment.execute("TRUNCATE TABLE ledger");
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::RowsMissing { committed: 1, boundary: 0, .. }), "{error}");
+}
+
+#[test]
+fn input_stands_still_at_the_memory_limit_and_goes_on_by_itself() {
+    let mut deployment = Deployment::new("memory", 2, Delivery::ExactlyOnce);
+    deployment.config.worker.memory_limit_bytes = 1 << 20;
+    let worker = deployment.start();
+    worker.wait_until_ready();
+    // Rows that cannot be written stay in memory.
+    deployment.execute("RENAME TABLE receipts TO receipts_away");
+    deployment.produce(&[open_policy()]);
+    deployment.produce(&load(100, 60));
+    let deadline = Instant::now() + PATIENCE;
+    while worker.metric("seenby_intake_paused") < 1.0 {
+        assert!(Instant::now() < deadline, "the input does not pause");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    deployment.execute("RENAME TABLE receipts_away TO receipts");
+    deployment.assert_exactly_once(100, 60);
+    assert_eq!(worker.metric("seenby_intake_paused") as u64, 0);
+    worker.stop(true).unwrap();
+}
+
+#[test]
 fn a_missing_table_stops_the_input_until_it_is_back_and_nothing_is_skipped() {
     let deployment = Deployment::new("missing_table", 2, Delivery::ExactlyOnce);
     let worker = deployment.start();

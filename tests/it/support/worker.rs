@@ -3,12 +3,14 @@
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
@@ -300,6 +302,7 @@ impl RunningWorker {
 /// A worker in a process of its own, killed when it goes out of scope.
 pub struct WorkerProcess {
     child: std::process::Child,
+    metrics: SocketAddr,
 }
 
 impl Deployment {
@@ -315,6 +318,8 @@ impl Deployment {
             Delivery::ExactlyOnce => "exactly_once",
             Delivery::AtLeastOnce => "at_least_once",
         };
+        // Free when it was asked for; whoever takes it meanwhile fails the test and no other.
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = [
             ("KAFKA__BROKERS", config.kafka.brokers.clone()),
             ("KAFKA__GROUP", config.kafka.group.clone()),
@@ -330,7 +335,7 @@ impl Deployment {
             ("WORKER__FLUSH_RECORDS", config.worker.flush_records.to_string()),
             ("WORKER__SESSION_TIMEOUT_MS", config.worker.session_timeout_ms.to_string()),
             ("WORKER__MAX_POLL_INTERVAL_MS", config.worker.max_poll_interval_ms.to_string()),
-            ("METRICS__LISTEN", "127.0.0.1:0".to_owned()),
+            ("METRICS__LISTEN", metrics.to_string()),
         ];
         let child = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"))
             .arg("worker")
@@ -339,7 +344,7 @@ impl Deployment {
             .envs(settings.map(|(name, value)| (format!("SEENBY__{name}"), value)))
             .spawn()
             .unwrap();
-        WorkerProcess { child }
+        WorkerProcess { child, metrics }
     }
 
     /// Waits until the ledger holds at least so many records.
@@ -367,6 +372,22 @@ impl WorkerProcess {
     pub fn terminate(self) -> bool {
         self.signal("TERM");
         self.wait().success()
+    }
+
+    /// A metric's sum over those of its series whose labels hold `label`; 0 where it does not answer.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let ask = || -> std::io::Result<String> {
+            let mut connection = TcpStream::connect_timeout(&self.metrics, Duration::from_secs(1))?;
+            connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+            connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().unwrap_or_default();
+        let series = answer.lines().filter_map(|line| line.strip_prefix(name));
+        let series = series.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
+        series.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Sends it a signal, named without SIG.
@@ -486,6 +507,25 @@ impl Deployment {
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).create().unwrap()
+    }
+
+    /// What the group has committed of a partition, with what stands beside it; -1001 where it has not.
+    pub fn committed(&self, partition: u32) -> (i64, String) {
+        let mut asked = rdkafka::TopicPartitionList::new();
+        asked.add_partition(&self.config.kafka.topics.events, i32::try_from(partition).unwrap());
+        let answer = self.consumer().committed_offsets(asked, PATIENCE).unwrap();
+        let element = &answer.elements()[0];
+        (element.offset().to_raw().unwrap(), element.metadata().to_owned())
+    }
+
+    /// Commits for the group, in which there may be nobody.
+    pub fn commit_by_hand(&self, partition: u32, offset: i64, metadata: &str) {
+        let mut positions = rdkafka::TopicPartitionList::new();
+        let partition = i32::try_from(partition).unwrap();
+        let mut position = positions.add_partition(&self.config.kafka.topics.events, partition);
+        position.set_offset(KafkaOffset::Offset(offset)).unwrap();
+        position.set_metadata(metadata);
+        self.consumer().commit(&positions, CommitMode::Sync).unwrap();
     }
 
     /// Removes every record of the events topic, as retention does with segments of an idle one.

@@ -1,0 +1,60 @@
+//! Going from one version to the next: other rules are taken over when told to, other tables while workers run.
+
+use seenby::config::Delivery;
+use seenby::fold::FOLD_VERSION;
+use seenby::worker::WorkerError;
+
+use crate::support::events::{NOON, group_message, group_read};
+use crate::support::worker::{Deployment, load, open_policy};
+
+#[test]
+fn state_of_another_fold_version_is_taken_over_only_when_told_to() {
+    let deployment = Deployment::new("fold_version", 2, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy(), group_message("m1").role("owner").asking_receipts().record()]);
+    deployment.wait_for_records(3);
+    deployment.wait_for_commit();
+    worker.stop(true).unwrap();
+
+    let (own, other) = (format!("\"fold_version\":{FOLD_VERSION}"), format!("\"fold_version\":{}", FOLD_VERSION + 1));
+    let before: Vec<_> = (0..2).map(|partition| deployment.committed(partition)).collect();
+    for (partition, (offset, metadata)) in (0..).zip(&before) {
+        deployment.commit_by_hand(partition, *offset, &metadata.replace(&own, &other));
+    }
+    let error = deployment.start().join().unwrap_err();
+    assert!(matches!(error, WorkerError::FoldVersion { known: FOLD_VERSION, .. }), "{error}");
+    assert!(error.to_string().contains("--accept-fold-version"), "{error}");
+
+    let worker = deployment.spawn_with("worker-1", &["--accept-fold-version", "--leave"], &[]);
+    deployment.produce(&[group_read("m1").from("bob").at(NOON + 1).record()]);
+    let outcomes = deployment.wait_for_records(4);
+    assert_eq!(outcomes["read counted"], 1, "its message was read back: {outcomes:?}");
+    deployment.wait_for_commit();
+    assert!(worker.terminate());
+
+    // Also of the partition that had no record since.
+    let after: Vec<_> = (0..2).map(|partition| deployment.committed(partition)).collect();
+    assert!(after.iter().all(|(_, metadata)| metadata.contains(&own)), "{after:?}");
+    let worker = deployment.start();
+    worker.wait_until_ready();
+    worker.stop(true).unwrap();
+}
+
+#[test]
+fn a_migration_that_adds_to_tables_is_not_felt_by_workers_that_run() {
+    let deployment = Deployment::new("migrating", 2, Delivery::ExactlyOnce);
+    let worker = deployment.start();
+    deployment.produce(&[open_policy()]);
+    let records = load(200, 20);
+    let (first, second) = records.split_at(records.len() / 2);
+    deployment.produce(first);
+    deployment.wait_for_at_least(500);
+    for table in ["messages", "receipts", "policies", "message_counts", "ledger"] {
+        deployment.execute(&format!("ALTER TABLE {table} ADD COLUMN added_later UInt8 DEFAULT 7"));
+    }
+    deployment.execute("CREATE TABLE added_later (number UInt8) ENGINE = MergeTree ORDER BY number");
+    deployment.produce(second);
+    deployment.assert_exactly_once(200, 20);
+    assert_eq!(worker.metric("seenby_pipeline_restarts_total") as u64, 0);
+    worker.stop(true).unwrap();
+}
