@@ -43,6 +43,8 @@ pub(crate) fn consumer(config: &Config, instance: &str) -> ClientConfig {
     client
         .set("group.instance.id", instance)
         .set("session.timeout.ms", config.worker.session_timeout_ms.to_string())
+        // The default of 3 s is for long sessions: in one as short as that a healthy member would lose its partitions.
+        .set("heartbeat.interval.ms", (config.worker.session_timeout_ms / 3).clamp(1, 3_000).to_string())
         .set("max.poll.interval.ms", config.worker.max_poll_interval_ms.to_string())
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("statistics.interval.ms", "1000");

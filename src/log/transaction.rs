@@ -93,6 +93,9 @@ fn classify(doing: &'static str, error: &RDKafkaError, open_for: Duration) -> St
     use RDKafkaErrorCode as Code;
     let reason = error.to_string();
     match error.code() {
+        // The identity taken at the beginning is over. Mostly it is this very member that has joined anew since, having
+        // stalled past its session; a second worker of its name is told by the consumer itself.
+        Code::FencedInstanceId if error.txn_requires_abort() => StepFailure::Abort(doing, reason),
         Code::FencedInstanceId => StepFailure::Final(CommitError::Fenced { doing, reason }),
         // The coordinator also fences a producer whose transaction it timed out: no second worker is to blame then.
         Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch

@@ -56,6 +56,7 @@ mod worker_fail_points;
 mod worker_faults;
 mod worker_markers;
 mod worker_policy;
+mod worker_rebalances;
 mod worker_refusals;
 mod worker_sharing;
 mod worker_stop;

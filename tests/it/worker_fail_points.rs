@@ -142,7 +142,7 @@ fn die_and_count_once(is_meant: impl Fn(Occasion) -> bool) {
                 }
             }
             Occasion::Sharing => {
-                let mut fed = Fed::new(point, Delivery::ExactlyOnce, 200, 20 + 60 * rounds);
+                let mut fed = Fed::new(point, Delivery::ExactlyOnce, 200, 20 + 40 * rounds);
                 for round in 0..rounds {
                     let before = fed.deployment.outcomes().values().sum::<u64>();
                     let worker = fed.armed("worker-1", point, 0);
