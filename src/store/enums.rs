@@ -15,6 +15,14 @@ pub(super) trait Enum8: Copy + PartialEq + 'static {
         entry.map_or(0, |&(_, number)| number.unsigned_abs())
     }
 
+    /// The name in the column.
+    fn label(self) -> &'static str;
+
+    /// The name of a number read back.
+    fn name_of(number: i8) -> Option<&'static str> {
+        Self::from_number(number).map(Self::label)
+    }
+
     /// The variant of a number read back.
     fn from_number(number: i8) -> Option<Self> {
         Self::NUMBERS.iter().find(|(_, of_variant)| *of_variant == number).map(|&(variant, _)| variant)
@@ -23,6 +31,10 @@ pub(super) trait Enum8: Copy + PartialEq + 'static {
 
 impl Enum8 for Chat {
     const NUMBERS: &'static [(Self, i8)] = &[(Self::Single, 1), (Self::Group, 2)];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 impl Enum8 for MessageStatus {
@@ -33,14 +45,26 @@ impl Enum8 for MessageStatus {
         (Self::PermissionDenied, 4),
         (Self::QuotaExceeded, 5),
     ];
+
+    fn label(self) -> &'static str {
+        self.outcome().name()
+    }
 }
 
 impl Enum8 for ReceiptKind {
     const NUMBERS: &'static [(Self, i8)] = &[(Self::Delivered, 1), (Self::Read, 2)];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 impl Enum8 for Role {
     const NUMBERS: &'static [(Self, i8)] = &[(Self::Member, 1), (Self::Admin, 2), (Self::Owner, 3)];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 impl Enum8 for RosterChange {
@@ -54,17 +78,29 @@ impl Enum8 for RosterChange {
         (Self::Member(MemberChange::Role(Role::Admin)), 7),
         (Self::Member(MemberChange::Role(Role::Member)), 8),
     ];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 impl Enum8 for Measure {
     const NUMBERS: &'static [(Self, i8)] =
         &[(Self::Records, 1), (Self::Settled, 2), (Self::Delays, 3), (Self::Watermark, 4)];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 /// Which type waits, in `parked` and `settlements`, or was applied, in `policies`.
 impl Enum8 for EventType {
     const NUMBERS: &'static [(Self, i8)] =
         &[(Self::Delivered, 1), (Self::Read, 2), (Self::Recall, 3), (Self::Policy, 4), (Self::Erase, 5)];
+
+    fn label(self) -> &'static str {
+        Self::name(self)
+    }
 }
 
 #[cfg(test)]
@@ -80,24 +116,24 @@ mod tests {
     const LEDGER: &str = include_str!("../../schemas/clickhouse/0010_ledger.sql");
 
     /// The column type that the numbers of an enum make.
-    fn column_type<E: Enum8>(variants: &[(E, i8)], name: fn(E) -> &'static str) -> String {
+    fn column_type<E: Enum8>(variants: &[(E, i8)]) -> String {
         let entries: Vec<String> =
-            variants.iter().map(|&(variant, number)| format!("'{}' = {number}", name(variant))).collect();
+            variants.iter().map(|&(variant, number)| format!("'{}' = {number}", variant.label())).collect();
         format!("Enum8({})", entries.join(", "))
     }
 
     #[test]
     fn numbers_are_those_of_the_columns() {
         for (sql, column) in [
-            (MESSAGES, column_type(Chat::NUMBERS, Chat::name)),
-            (MESSAGES, column_type(MessageStatus::NUMBERS, |status| status.outcome().name())),
-            (RECEIPTS, column_type(ReceiptKind::NUMBERS, ReceiptKind::name)),
-            (ROSTER_CHANGES, column_type(Role::NUMBERS, Role::name)),
-            (ROSTER_CHANGES, column_type(RosterChange::NUMBERS, RosterChange::name)),
-            (PARKED, column_type(&EventType::NUMBERS[..3], EventType::name)),
-            (SETTLEMENTS, column_type(&EventType::NUMBERS[..3], EventType::name)),
-            (POLICIES, column_type(&EventType::NUMBERS[3..], EventType::name)),
-            (LEDGER, column_type(Measure::NUMBERS, Measure::name)),
+            (MESSAGES, column_type(Chat::NUMBERS)),
+            (MESSAGES, column_type(MessageStatus::NUMBERS)),
+            (RECEIPTS, column_type(ReceiptKind::NUMBERS)),
+            (ROSTER_CHANGES, column_type(Role::NUMBERS)),
+            (ROSTER_CHANGES, column_type(RosterChange::NUMBERS)),
+            (PARKED, column_type(&EventType::NUMBERS[..3])),
+            (SETTLEMENTS, column_type(&EventType::NUMBERS[..3])),
+            (POLICIES, column_type(&EventType::NUMBERS[3..])),
+            (LEDGER, column_type(Measure::NUMBERS)),
         ] {
             assert!(sql.contains(&column), "{column} in {sql}");
         }

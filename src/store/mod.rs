@@ -5,6 +5,8 @@
 //! late or by a dead worker it changes nothing.
 
 mod clickhouse;
+mod column;
+mod columns;
 mod completeness;
 mod connection;
 mod enums;
@@ -17,16 +19,19 @@ mod row_binary;
 mod rows;
 mod schema;
 mod split;
+mod stored;
 mod table;
 mod watch;
 
 pub use clickhouse::ClickHouseStore;
+pub use column::{Column, Value, key_of, number_of, values};
 pub use completeness::{Completeness, RowDifference};
 pub use connection::connect;
 pub use error::StoreError;
 pub use janitor::{Cleaned, Janitor};
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};
+pub use stored::{DroppedWeeks, OffsetRange, StoredRows};
 pub use table::Table;
 pub use watch::watch_clickhouse;
 

@@ -100,8 +100,23 @@ impl TableRows {
         self.marks.len()
     }
 
-    /// The rows in RowBinary, with the columns of [`Table::insert`].
-    pub fn bytes(&self) -> &[u8] {
+    /// Each row as it is encoded, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.with_weeks().map(|(row, _)| row)
+    }
+
+    /// Each row with the week that the table is partitioned by, counted from 1970; 0 in tables without weeks.
+    pub fn with_weeks(&self) -> impl Iterator<Item = (&[u8], u16)> {
+        let mut rest = self.bytes();
+        self.marks.iter().map(move |mark| {
+            let (row, after) = rest.split_at(mark.length as usize);
+            rest = after;
+            (row, mark.week)
+        })
+    }
+
+    /// The rows in RowBinary.
+    pub(super) fn bytes(&self) -> &[u8] {
         self.encoded.bytes()
     }
 
@@ -130,9 +145,13 @@ impl TableRows {
 
 /// Number of the week, from Monday on, that `toMonday` puts a time in. ClickHouse clamps what its dates cannot hold.
 fn week_of(time: EventTime) -> u16 {
+    week_of_day(time.millis().div_euclid(crate::policy::DAY_MILLIS))
+}
+
+/// Number of the week of a day since 1970.
+pub(super) fn week_of_day(days: i64) -> u16 {
     // 1970-01-01 was a Thursday: three days into its week.
-    let days = time.millis().div_euclid(crate::policy::DAY_MILLIS).saturating_add(3);
-    u16::try_from(days.max(0) / 7).unwrap_or(u16::MAX)
+    u16::try_from(days.saturating_add(3).max(0) / 7).unwrap_or(u16::MAX)
 }
 
 /// Takes the facts of one partition as rows; notifications are none.

@@ -45,6 +45,13 @@ const MIGRATIONS: &[Migration] = migrations![
     13 "0013_dropped",
 ];
 
+/// The file that creates a table.
+#[cfg(test)]
+pub(super) fn migration_of(table: super::Table) -> &'static str {
+    let start = format!("CREATE TABLE IF NOT EXISTS ${{database}}.{} ", table.name());
+    MIGRATIONS.iter().map(|migration| migration.sql).find(|sql| sql.contains(&start)).unwrap_or_default()
+}
+
 /// Where applied migrations are recorded; it stands before the first of them.
 const CREATE_DATABASE: &str = "CREATE DATABASE IF NOT EXISTS ${database} ${on_cluster}";
 const CREATE_RECORDS: &str = "\

@@ -1,4 +1,7 @@
-//! The tables that rows are written to, with the columns an insert names. The definitions stand in `schemas/clickhouse`.
+//! The tables that rows are written to. The definitions stand in `schemas/clickhouse`.
+
+use super::column::Column;
+use super::columns;
 
 /// A table that a flush writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,59 +67,36 @@ impl Table {
         }
     }
 
-    /// The insert whose body are rows in RowBinary; [`super::RowBatch`] encodes the columns in this order.
-    pub const fn insert(self) -> &'static str {
+    /// Its columns in the order in which rows are encoded.
+    pub const fn columns(self) -> &'static [Column] {
         match self {
-            Self::Messages => {
-                "INSERT INTO messages (app, conversation, message, sent_at, chat, sender, recipient, status, \
-                 validity_ms, reader_cap, quota_day, audience, epoch, partition, offset, own_offset, record_time) \
-                 FORMAT RowBinary"
-            }
-            Self::Receipts => {
-                "INSERT INTO receipts (app, conversation, message, sent_at, kind, reader, at, ack_id, content, \
-                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Recalls => {
-                "INSERT INTO recalls (app, conversation, message, sent_at, recalled_by, at, recall_id, \
-                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::RosterChanges => {
-                "INSERT INTO roster_changes (app, conversation, user, change, role, at, joined_at, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Marks => {
-                "INSERT INTO marks (app, conversation, chat, reader, at, ack_id, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Parked => {
-                "INSERT INTO parked (app, conversation, type, chat, message, user, recipient, event_id, at, content, \
-                 deadline, own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Settlements => {
-                "INSERT INTO settlements (app, conversation, type, chat, message, user, recipient, event_id, at, \
-                 content, outcome, own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Policies => {
-                "INSERT INTO policies (app, type, version, effective_from, policy, user, \
-                 epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::Rejections => {
-                "INSERT INTO rejections (app, conversation, type, outcome, words, code, detail, user, at, settled, \
-                 key, key_bytes, key_sha256, value, value_bytes, value_sha256, \
-                 own_epoch, own_partition, epoch, partition, offset, own_offset, record_time) FORMAT RowBinary"
-            }
-            Self::MessageCounts => {
-                "INSERT INTO message_counts (app, conversation, message, sent_at, chat, sender, distinct_readers, \
-                 retained_readers, delivered, epoch, partition, offset) FORMAT RowBinary"
-            }
-            Self::SenderCounts => {
-                "INSERT INTO sender_counts (app, conversation, message, sent_at, chat, sender, distinct_readers, \
-                 retained_readers, delivered, epoch, partition, offset) FORMAT RowBinary"
-            }
-            Self::Ledger => {
-                "INSERT INTO ledger (epoch, topic, partition, partitions, app, type, outcome, measure, hour, \
-                 next_offset, total, buckets, bucket_totals) FORMAT RowBinary"
-            }
+            Self::Messages => columns::MESSAGES,
+            Self::Receipts => columns::RECEIPTS,
+            Self::Recalls => columns::RECALLS,
+            Self::RosterChanges => columns::ROSTER_CHANGES,
+            Self::Marks => columns::MARKS,
+            Self::Parked => columns::PARKED,
+            Self::Settlements => columns::SETTLEMENTS,
+            Self::Policies => columns::POLICIES,
+            Self::Rejections => columns::REJECTIONS,
+            Self::MessageCounts => columns::MESSAGE_COUNTS,
+            Self::SenderCounts => columns::SENDER_COUNTS,
+            Self::Ledger => columns::LEDGER,
         }
+    }
+
+    /// The insert whose body are rows in RowBinary.
+    pub(super) fn insert(self) -> String {
+        format!("INSERT INTO {} ({}) FORMAT RowBinary", self.name(), self.column_list())
+    }
+
+    /// A select of rows as they were encoded, in RowBinary; what is asked for of them is to follow.
+    pub(super) fn select(self) -> String {
+        format!("SELECT {} FROM {}", self.column_list(), self.name())
+    }
+
+    fn column_list(self) -> String {
+        let names: Vec<&str> = self.columns().iter().map(Column::name).collect();
+        names.join(", ")
     }
 }

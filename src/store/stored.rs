@@ -1,0 +1,248 @@
+//! Rows read back as they were encoded, to be compared with what a fold says they must be.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clickhouse::query::Query;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::column::{Column, row_length};
+use super::connection::{Attempt, connect, statement_timeout};
+use super::rows::week_of_day;
+use super::{StoreError, Table, TopicIdentity};
+use crate::config::ClickHouseConfig;
+use crate::event::{EventTime, Offset, PartitionId};
+
+/// Offsets of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first of them.
+    pub from: Offset,
+    /// The first behind them.
+    pub until: Offset,
+}
+
+/// Reads the tables of one topic row by row. Every wait is bounded by `clickhouse.timeout_ms`; rows stream through.
+#[derive(Debug)]
+pub struct StoredRows {
+    client: Client,
+    timeout: Duration,
+    topic: TopicIdentity,
+}
+
+/// Weeks whose rows were removed on purpose: what is missing of them is no loss.
+#[derive(Debug, Default)]
+pub struct DroppedWeeks {
+    weeks: BTreeSet<(&'static str, u16)>,
+}
+
+impl DroppedWeeks {
+    /// Whether rows of that week were removed from a table.
+    pub fn contains(&self, table: Table, week: u16) -> bool {
+        // Counts go with their messages, uncounted.
+        let counted = match table {
+            Table::MessageCounts | Table::SenderCounts => Table::Messages,
+            table => table,
+        };
+        self.weeks.contains(&(counted.name(), week))
+    }
+}
+
+#[derive(Row, Deserialize)]
+struct DroppedWeekRow {
+    table_name: String,
+    /// Days since 1970.
+    monday: i32,
+}
+
+#[derive(Row, Deserialize)]
+struct BoundaryRow {
+    next_offset: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct RecordsRow {
+    records: u64,
+}
+
+impl StoredRows {
+    /// Connects on the first question, on connections of its own.
+    pub fn new(config: &ClickHouseConfig, topic: TopicIdentity) -> Self {
+        Self { client: connect(config), timeout: statement_timeout(config), topic }
+    }
+
+    /// Gives every row of a table of facts or counts whose offset is in the range to `take`, in no order and with
+    /// repetitions.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn rows(
+        &self,
+        table: Table,
+        range: OffsetRange,
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        debug_assert!(table != Table::Ledger, "its rows stand at the ends of flushes");
+        let statement = format!("{} WHERE epoch = ? AND partition = ? AND offset >= ? AND offset < ?", table.select());
+        let query = self.client.query(&statement);
+        let query = query.bind(self.topic.epoch.get()).bind(range.partition.get());
+        let query = query.bind(range.from.get()).bind(range.until.get());
+        self.stream(table, table.columns(), query, take).await
+    }
+
+    /// Gives every row of the ledger behind the range's first offset and not behind its end to `take`, by ascending
+    /// `next_offset` and with repetitions.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn ledger(
+        &self,
+        range: OffsetRange,
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let statement = format!("{} WHERE {LEDGER_RANGE} ORDER BY next_offset", Table::Ledger.select());
+        self.stream(Table::Ledger, Table::Ledger.columns(), self.ledger_query(&statement, range), take).await
+    }
+
+    /// Gives the last row of each ledger cell behind the range's first offset and not behind its end to `take`.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn last_of_cells(
+        &self,
+        range: OffsetRange,
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let statement = format!(
+            "{} WHERE {LEDGER_RANGE} ORDER BY next_offset DESC LIMIT 1 BY app, type, outcome, measure, hour",
+            Table::Ledger.select()
+        );
+        self.stream(Table::Ledger, Table::Ledger.columns(), self.ledger_query(&statement, range), take).await
+    }
+
+    fn ledger_query(&self, statement: &str, range: OffsetRange) -> Query {
+        let query = self.client.query(statement).bind(self.topic.epoch.get()).bind(&self.topic.topic);
+        query.bind(range.partition.get()).bind(range.from.get()).bind(range.until.get())
+    }
+
+    /// Gives the sorting key of every row of counts at or behind an offset to `take`, of messages sent in a span of
+    /// time: what stands there takes the place of all rows of that key before it.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn keys_of_newer_counts(
+        &self,
+        table: Table,
+        partition: PartitionId,
+        from: Offset,
+        sent: (EventTime, EventTime),
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let keys: Vec<Column> = table.columns().iter().copied().filter(Column::is_key).collect();
+        let names: Vec<&str> = keys.iter().map(Column::name).collect();
+        let statement = format!(
+            "SELECT {} FROM {} WHERE epoch = ? AND partition = ? AND offset >= ? \
+             AND sent_at >= fromUnixTimestamp64Milli(toInt64(?), 'UTC') \
+             AND sent_at <= fromUnixTimestamp64Milli(toInt64(?), 'UTC')",
+            names.join(", "),
+            table.name()
+        );
+        let query = self.client.query(&statement).bind(self.topic.epoch.get()).bind(partition.get());
+        let query = query.bind(from.get()).bind(sent.0.millis()).bind(sent.1.millis());
+        self.stream(table, &keys, query, take).await
+    }
+
+    /// The ends of flushes behind the range's first offset and not behind its end, ascending, the first `most` of them.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn boundaries(&self, range: OffsetRange, most: u64) -> Result<Vec<Offset>, StoreError> {
+        let query = self.ledger_query(include_str!("sql/ledger_flush_ends.sql"), range).bind(most);
+        let rows: Vec<BoundaryRow> = self.attempt(Table::Ledger).bounded(query.fetch_all()).await?;
+        Ok(rows.into_iter().map(|row| Offset::new(row.next_offset)).collect())
+    }
+
+    /// The last end of a flush at or before an offset.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn boundary_before(&self, partition: PartitionId, at: Offset) -> Result<Option<Offset>, StoreError> {
+        let range = OffsetRange { partition, from: Offset::default(), until: at };
+        let query = self.ledger_query(include_str!("sql/ledger_last_boundary.sql"), range);
+        let row: Option<BoundaryRow> = self.attempt(Table::Ledger).bounded(query.fetch_optional()).await?;
+        Ok(row.map(|row| Offset::new(row.next_offset)))
+    }
+
+    /// The sum of all outcomes of records before an offset that is the end of a flush.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn records_counted(&self, partition: PartitionId, before: Offset) -> Result<u64, StoreError> {
+        let range = OffsetRange { partition, from: Offset::default(), until: before };
+        let query = self.ledger_query(include_str!("sql/ledger_records.sql"), range);
+        let row: RecordsRow = self.attempt(Table::Ledger).bounded(query.fetch_one()).await?;
+        Ok(row.records)
+    }
+
+    /// The weeks whose rows were removed on purpose.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn dropped_weeks(&self) -> Result<DroppedWeeks, StoreError> {
+        let query = self.client.query(include_str!("sql/dropped_weeks.sql"));
+        let attempt = Attempt { doing: "reading", target: "dropped", timeout: self.timeout };
+        let rows: Vec<DroppedWeekRow> = attempt.bounded(query.fetch_all()).await?;
+        let known = |name: &str| Table::ALL.into_iter().find(|table| table.name() == name);
+        let week = |row: DroppedWeekRow| Some((known(&row.table_name)?.name(), week_of_day(i64::from(row.monday))));
+        Ok(DroppedWeeks { weeks: rows.into_iter().filter_map(week).collect() })
+    }
+
+    /// Rows of a table, of whatever topic.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn row_count(&self, table: Table) -> Result<u64, StoreError> {
+        let query =
+            self.client.query("SELECT count() AS records FROM ?").bind(clickhouse::sql::Identifier(table.name()));
+        let row: RecordsRow = self.attempt(table).bounded(query.fetch_one()).await?;
+        Ok(row.records)
+    }
+
+    fn attempt(&self, table: Table) -> Attempt<'static> {
+        Attempt { doing: "reading", target: table.name(), timeout: self.timeout }
+    }
+
+    async fn stream(
+        &self,
+        table: Table,
+        columns: &[Column],
+        query: Query,
+        mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let attempt = self.attempt(table);
+        let mut cursor = query.fetch_bytes("RowBinary").map_err(|error| attempt.failed(&error))?;
+        let mut pending = Vec::new();
+        while let Some(piece) = attempt.bounded(cursor.next()).await? {
+            pending.extend_from_slice(&piece);
+            let mut rest = pending.as_slice();
+            while let Some(length) = row_length(columns, rest) {
+                let (row, after) = rest.split_at(length);
+                take(row)?;
+                rest = after;
+            }
+            let taken = pending.len() - rest.len();
+            pending.drain(..taken);
+        }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        // The answer ended within a row: a connection that broke without a word.
+        Err(attempt.failed(&clickhouse::error::Error::NotEnoughData))
+    }
+}
+
+/// Rows of the ledger of one partition, those of flushes that began at or behind an offset.
+const LEDGER_RANGE: &str = "epoch = ? AND topic = ? AND partition = ? AND next_offset > ? AND next_offset <= ?";
