@@ -9,10 +9,11 @@
 //! 4. [`log`]: Kafka: source, committers, topics, control records;
 //! 5. [`store`]: ClickHouse: migrations, rows, writer, hydration, ledger, queries;
 //! 6. [`worker`]: the loop that joins log, fold and store;
-//! 7. [`api`]: the HTTP endpoints, the Easemob-compatible path among them;
-//! 8. [`observe`]: metrics, tracing, health;
-//! 9. [`dev`]: what a laptop and the tests need: engine and broker in process, the simulator;
-//! 10. [`config`]: the one documented configuration type.
+//! 7. [`verify`]: folds ranges of the log again and compares them with ClickHouse;
+//! 8. [`api`]: the HTTP endpoints, the Easemob-compatible path among them;
+//! 9. [`observe`]: metrics, tracing, health;
+//! 10. [`dev`]: what a laptop and the tests need: engine and broker in process, the simulator;
+//! 11. [`config`]: the one documented configuration type.
 
 pub mod api;
 pub mod config;
@@ -23,4 +24,5 @@ pub mod log;
 pub mod observe;
 pub mod policy;
 pub mod store;
+pub mod verify;
 pub mod worker;

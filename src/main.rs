@@ -13,6 +13,7 @@ use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::{arm_fail_points, init_log};
+use seenby::verify::{self, VerifyArgs};
 use seenby::worker::StartOptions;
 use seenby::{api, dev, policy, store, worker};
 
@@ -53,6 +54,9 @@ enum Command {
         #[command(subcommand)]
         action: PolicyAction,
     },
+    /// Fold a range of the log again and compare all it says with ClickHouse: exit 0 where they agree, 1 where they
+    /// differ (each difference is named), 2 where that cannot be said
+    Verify(VerifyArgs),
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
     /// Run everything in one process: broker, ClickHouse engine, worker, API and simulator
@@ -104,11 +108,14 @@ struct PartArguments {
 }
 
 fn main() -> ExitCode {
-    match run(CommandLine::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let command_line = CommandLine::parse();
+    // Of `verify` 1 is an answer.
+    let failure = if matches!(command_line.command, Command::Verify(_)) { 2 } else { 1 };
+    match run(command_line) {
+        Ok(code) => code,
         Err(error) => {
             complain(error.as_ref());
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }
@@ -118,7 +125,7 @@ fn complain(error: &dyn Error) {
     let _ = writeln!(io::stderr(), "seenby: {error}");
 }
 
-fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let mut config = Config::load(command_line.config.as_deref())?;
     if matches!(command_line.command, Command::Demo(_)) {
         demo::quieten(&mut config.log);
@@ -162,9 +169,13 @@ fn run(command_line: CommandLine) -> Result<(), Box<dyn Error + Send + Sync>> {
             };
             dev::clickhouse::exit(code)
         }
+        Command::Verify(arguments) => {
+            let agree = verify::run(&config, &arguments)?;
+            return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Dev { part } => run_dev(&part)?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_dev(part: &DevPart) -> Result<(), Box<dyn Error + Send + Sync>> {

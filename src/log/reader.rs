@@ -11,8 +11,10 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{self, REQUEST_TIMEOUT};
-use super::source::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_poll_error, kafka_number, kafka_offset, log_range};
-use super::{RecordBatch, SourceError};
+use super::source::{
+    MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_poll_error, committed, kafka_number, kafka_offset, log_range,
+};
+use super::{CommittedPosition, RecordBatch, SourceError, topics};
 use crate::config::KafkaConfig;
 use crate::event::{Offset, PartitionId, RecordTime};
 
@@ -52,6 +54,7 @@ pub trait LogReader {
 pub struct KafkaLogReader {
     consumer: BaseConsumer<QuietContext>,
     topic: String,
+    group: String,
     /// The partition that is read, and where reading it began.
     begun: Option<(PartitionId, Offset)>,
     /// Was polled and is not below the `until` of that time.
@@ -63,6 +66,10 @@ struct QuietContext;
 
 impl ClientContext for QuietContext {
     fn error(&self, error: KafkaError, reason: &str) {
+        // Told as an error, too, and expected at the end of every range.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::warn!(%error, reason, "Kafka client");
     }
 }
@@ -77,7 +84,30 @@ impl KafkaLogReader {
     pub fn new(kafka: &KafkaConfig) -> Result<Self, SourceError> {
         let consumer = BaseConsumer::from_config_and_context(&client::log_reader(kafka), QuietContext)
             .map_err(|error| SourceError::of("making a reader of the log", error))?;
-        Ok(Self { consumer, topic: kafka.topics.events.clone(), begun: None, held: None })
+        let (topic, group) = (kafka.topics.events.clone(), kafka.group.clone());
+        Ok(Self { consumer, topic, group, begun: None, held: None })
+    }
+
+    /// How many partitions the topic has.
+    ///
+    /// # Errors
+    /// [`SourceError::Refused`] where it is not there; where the broker does not answer or refuses.
+    pub fn partition_count(&self) -> Result<u32, SourceError> {
+        match topics::partition_count(&self.consumer, &self.topic)? {
+            0 => Err(SourceError::Refused {
+                doing: format!("looking for topic {}", self.topic),
+                source: KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition),
+            }),
+            count => Ok(count),
+        }
+    }
+
+    /// What the workers' group has committed for these partitions, in the same order; `None` where it never has.
+    ///
+    /// # Errors
+    /// Where the broker does not answer or refuses, and [`SourceError::ForeignCommit`].
+    pub fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
+        committed(&self.consumer, &self.topic, &self.group, partitions)
     }
 
     /// The offset of the first record whose time is `time` or later; the end of the log where there is none.

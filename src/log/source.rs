@@ -225,6 +225,38 @@ pub(super) fn log_range<C: ConsumerContext>(
     Ok((offset(low), offset(high)))
 }
 
+/// What `group`, which is the consumer's, has committed for partitions of `topic`, in the same order.
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    group: &str,
+    partitions: &[PartitionId],
+) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
+    let doing = || format!("asking what group {group} has committed");
+    // A read_committed consumer waits for transactions that hold offsets of these partitions to end.
+    let answer = consumer
+        .committed_offsets(list_of(topic, partitions), REQUEST_TIMEOUT)
+        .map_err(|error| SourceError::of(doing(), error))?;
+    let mut found = HashMap::new();
+    for element in answer.elements() {
+        element.error().map_err(|error| SourceError::of(doing(), error))?;
+        let KafkaOffset::Offset(offset) = element.offset() else { continue };
+        let (Ok(partition), Ok(offset)) = (u32::try_from(element.partition()), u64::try_from(offset)) else {
+            continue;
+        };
+        let metadata = match element.metadata() {
+            "" => None,
+            text => Some(serde_json::from_str(text).map_err(|_| SourceError::ForeignCommit {
+                group: group.to_owned(),
+                partition,
+                metadata: text.to_owned(),
+            })?),
+        };
+        found.insert(PartitionId::new(partition), CommittedPosition { next_offset: Offset::new(offset), metadata });
+    }
+    Ok(partitions.iter().map(|partition| found.remove(partition)).collect())
+}
+
 fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
@@ -382,30 +414,7 @@ impl KafkaGroup {
 
 impl Group for KafkaGroup {
     fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
-        let doing = || format!("asking what group {} has committed", self.names.group);
-        // A read_committed consumer waits for transactions that hold offsets of these partitions to end.
-        let answer = self
-            .consumer
-            .committed_offsets(list_of(&self.names.topic, partitions), REQUEST_TIMEOUT)
-            .map_err(|error| SourceError::of(doing(), error))?;
-        let mut found = HashMap::new();
-        for element in answer.elements() {
-            element.error().map_err(|error| SourceError::of(doing(), error))?;
-            let KafkaOffset::Offset(offset) = element.offset() else { continue };
-            let (Ok(partition), Ok(offset)) = (u32::try_from(element.partition()), u64::try_from(offset)) else {
-                continue;
-            };
-            let metadata = match element.metadata() {
-                "" => None,
-                text => Some(serde_json::from_str(text).map_err(|_| SourceError::ForeignCommit {
-                    group: self.names.group.clone(),
-                    partition,
-                    metadata: text.to_owned(),
-                })?),
-            };
-            found.insert(PartitionId::new(partition), CommittedPosition { next_offset: Offset::new(offset), metadata });
-        }
-        Ok(partitions.iter().map(|partition| found.remove(partition)).collect())
+        committed(&self.consumer, &self.names.topic, &self.names.group, partitions)
     }
 
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {

@@ -6,12 +6,14 @@
 
 mod fail_points;
 mod log_lines;
+mod progress;
 mod readiness;
 pub(crate) mod routes;
 
 pub(crate) use fail_points::reach;
 pub use fail_points::{FailPoint, arm_fail_points};
 pub use log_lines::{LogError, init_log};
+pub use progress::Progress;
 pub use readiness::{Condition, ConditionState, Readiness, Report};
 pub use routes::{BackgroundServer, Liveness, ServeError, routes, serve_in_background};
 

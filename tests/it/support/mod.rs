@@ -15,4 +15,5 @@ mod process;
 pub mod random_log;
 pub mod store;
 pub mod traffic;
+pub mod verify;
 pub mod worker;

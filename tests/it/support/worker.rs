@@ -185,8 +185,9 @@ impl Deployment {
             loop {
                 let mut asked = rdkafka::TopicPartitionList::new();
                 asked.add_partition(topic, partition);
-                let answer = consumer.committed_offsets(asked, PATIENCE).unwrap();
-                let committed = answer.elements()[0].offset().to_raw().unwrap();
+                // A broker that has just started does not know the coordinator yet.
+                let answer = consumer.committed_offsets(asked, PATIENCE);
+                let committed = answer.map_or(-1, |answer| answer.elements()[0].offset().to_raw().unwrap());
                 if committed == end || end == 0 {
                     break;
                 }
@@ -306,20 +307,13 @@ pub struct WorkerProcess {
 }
 
 impl Deployment {
-    /// Starts `seenby worker` as a process under an instance name.
-    pub fn spawn(&self, instance: &str) -> WorkerProcess {
-        self.spawn_with(instance, &[], &[])
-    }
-
-    /// The same, with arguments and variables of its own.
-    pub fn spawn_with(&self, instance: &str, arguments: &[&str], variables: &[(&str, &str)]) -> WorkerProcess {
+    /// The configuration as variables of a process's environment.
+    pub fn environment(&self, instance: &str) -> impl Iterator<Item = (String, String)> + use<> {
         let config = &self.config;
         let delivery = match config.worker.delivery {
             Delivery::ExactlyOnce => "exactly_once",
             Delivery::AtLeastOnce => "at_least_once",
         };
-        // Free when it was asked for; whoever takes it meanwhile fails the test and no other.
-        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = [
             ("KAFKA__BROKERS", config.kafka.brokers.clone()),
             ("KAFKA__GROUP", config.kafka.group.clone()),
@@ -335,15 +329,22 @@ impl Deployment {
             ("WORKER__FLUSH_RECORDS", config.worker.flush_records.to_string()),
             ("WORKER__SESSION_TIMEOUT_MS", config.worker.session_timeout_ms.to_string()),
             ("WORKER__MAX_POLL_INTERVAL_MS", config.worker.max_poll_interval_ms.to_string()),
-            ("METRICS__LISTEN", metrics.to_string()),
         ];
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"))
-            .arg("worker")
-            .args(arguments)
-            .envs(variables.iter().copied())
-            .envs(settings.map(|(name, value)| (format!("SEENBY__{name}"), value)))
-            .spawn()
-            .unwrap();
+        settings.into_iter().map(|(name, value)| (format!("SEENBY__{name}"), value))
+    }
+
+    /// Starts `seenby worker` as a process under an instance name.
+    pub fn spawn(&self, instance: &str) -> WorkerProcess {
+        self.spawn_with(instance, &[], &[])
+    }
+
+    /// The same, with arguments and variables of its own.
+    pub fn spawn_with(&self, instance: &str, arguments: &[&str], variables: &[(&str, &str)]) -> WorkerProcess {
+        // Free when it was asked for; whoever takes it meanwhile fails the test and no other.
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"));
+        command.arg("worker").args(arguments).envs(variables.iter().copied()).envs(self.environment(instance));
+        let child = command.env("SEENBY__METRICS__LISTEN", metrics.to_string()).spawn().unwrap();
         WorkerProcess { child, metrics }
     }
 

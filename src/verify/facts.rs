@@ -1,0 +1,64 @@
+//! Rows of facts: those that the fold gives and those that ClickHouse has, as sets.
+//!
+//! A fact is a function of the log, so rows that were written twice are equal in every column and count once. Whatever
+//! else ClickHouse has of the same offsets should not be there, be it beside the right row or in its place.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::FixedState;
+
+use super::difference::Differences;
+use crate::store::{DroppedWeeks, Table, TableRows, key_of};
+
+/// How many rows that should not be there are held, so that they can be named and paired with those that are missing.
+const MAX_HELD: usize = 10_000;
+
+/// Compares one table over a range of offsets.
+pub(super) struct FactComparison<'a> {
+    table: Table,
+    /// Whether each expected row need not be met any more.
+    expected: HashMap<&'a [u8], bool, FixedState>,
+    extra: HashSet<Vec<u8>, FixedState>,
+    /// Extra rows that are not held.
+    unnamed: u64,
+}
+
+impl<'a> FactComparison<'a> {
+    /// Expects the rows that the fold gave; those of dropped weeks may be gone.
+    pub(super) fn new(table: Table, rows: &'a TableRows, dropped: &DroppedWeeks) -> Self {
+        let expected = rows.with_weeks().map(|(row, week)| (row, dropped.contains(table, week))).collect();
+        Self { table, expected, extra: HashSet::default(), unnamed: 0 }
+    }
+
+    /// Takes a row of ClickHouse's.
+    pub(super) fn take(&mut self, row: &[u8]) {
+        if let Some(is_settled) = self.expected.get_mut(row) {
+            *is_settled = true;
+        } else if self.extra.len() < MAX_HELD {
+            self.extra.insert(row.to_vec());
+        } else if !self.extra.contains(row) {
+            self.unnamed += 1;
+        }
+    }
+
+    /// Names what differs, and returns how many rows were compared.
+    pub(super) fn finish(self, differences: &mut Differences) -> u64 {
+        let columns = self.table.columns();
+        let mut extra: HashMap<Vec<u8>, Vec<Vec<u8>>, FixedState> = HashMap::default();
+        for row in self.extra {
+            extra.entry(key_of(columns, &row)).or_default().push(row);
+        }
+        for (row, is_settled) in &self.expected {
+            if *is_settled {
+                continue;
+            }
+            match extra.get_mut(&key_of(columns, row)).and_then(Vec::pop) {
+                Some(stored) => differences.differs(self.table, row, &stored),
+                None => differences.missing(self.table, row),
+            }
+        }
+        extra.values().flatten().for_each(|row| differences.extra(self.table, row));
+        differences.unnamed_extras(self.table, self.unnamed);
+        self.expected.len() as u64
+    }
+}

@@ -1,0 +1,179 @@
+//! `seenby verify`: folds a range of the log again, and compares all that the fold says with ClickHouse.
+//!
+//! Per partition the fold begins with the state that is read back at an end of a flush (or with nothing, at the log's
+//! beginning), goes on chunk by chunk, and ends every flush where the ledger says that one ended. Of each chunk every
+//! fact, total and count is compared in every column, as RowBinary on both sides; at the end the digest of the state
+//! folded must be that of the state read back. Rows of dead workers are the same facts, or lie behind what is committed.
+
+mod checkpoint;
+mod counts;
+mod difference;
+mod error;
+mod facts;
+mod ledger;
+mod partition;
+mod place;
+mod range;
+mod report;
+mod tables;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+pub use difference::{ColumnDifference, Difference, DifferenceKind};
+pub use error::VerifyError;
+pub use place::Place;
+pub use report::{Format, Report};
+
+use self::checkpoint::Checkpoint;
+use self::partition::Verification;
+use self::range::Bounds;
+use self::report::Findings;
+use self::tables::{Tables, patiently};
+use crate::config::Config;
+use crate::event::{Epoch, PartitionId};
+use crate::log::KafkaLogReader;
+use crate::observe::Progress;
+use crate::store::{ClickHouseStore, OffsetRange, Store as _, StoredRows, TopicIdentity, check_schema, connect};
+
+/// What `seenby verify` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Only this partition; may be given several times
+    #[arg(long = "partition", value_name = "NUMBER")]
+    pub partitions: Vec<u32>,
+    /// Begin at the last flush that ended at or before this offset or time of records (2026-01-31T12:00:00Z); what lies
+    /// before is taken as right [default: the beginning of the log]
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub from: Option<Place>,
+    /// End at the last flush that ended at or before this [default: what the workers have committed]
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub to: Option<Place>,
+    /// Note in this file what is verified, and go on there where it exists; what differed is verified again
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// How many differences are named
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub differences: usize,
+    /// Records that are folded and compared at a time, not fewer than a worker's flush holds: bounds the memory
+    #[arg(long, value_name = "RECORDS", default_value_t = 250_000)]
+    pub chunk: u64,
+}
+
+/// How much is folded before it is compared.
+#[derive(Clone, Copy, Debug)]
+struct ChunkLimits {
+    records: u64,
+    bytes: usize,
+}
+
+/// Rows of a chunk take no more memory than this and one flush.
+const CHUNK_BYTES: usize = 128 * 1024 * 1024;
+
+/// Verifies, writes the report to standard output, and returns whether log and tables agree. SIGINT and SIGTERM end it
+/// after the chunk at hand.
+///
+/// # Errors
+/// [`VerifyError`]: nothing, or not all that was asked for, can be said.
+pub fn run(config: &Config, arguments: &VerifyArgs) -> Result<bool, VerifyError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|source| VerifyError::System { doing: "listening for signals", source })?;
+    }
+    let report = verify(config, arguments, &stop)?;
+    let mut out = std::io::stdout();
+    match arguments.format {
+        Format::Text => write!(out, "{report}")?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+    }
+    if stop.load(Ordering::Relaxed) && report.is_clean() {
+        return Err(VerifyError::Interrupted);
+    }
+    Ok(report.is_clean())
+}
+
+/// Verifies until it is told to stop.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn verify(config: &Config, arguments: &VerifyArgs, stop: &AtomicBool) -> Result<Report, VerifyError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|source| VerifyError::System { doing: "making a runtime", source })?;
+    runtime.block_on(check_schema(&config.clickhouse, &connect(&config.clickhouse)))?;
+    let mut log = KafkaLogReader::new(&config.kafka)?;
+    let topic = TopicIdentity {
+        topic: config.kafka.topics.events.clone(),
+        epoch: Epoch::new(config.kafka.epoch),
+        partitions: log.partition_count()?,
+    };
+    let stored = StoredRows::new(&config.clickhouse, topic.clone());
+    let mut tables = Tables {
+        topic: topic.clone(),
+        store: ClickHouseStore::new(config.clickhouse.clone(), runtime.handle().clone()),
+        dropped: runtime.block_on(stored.dropped_weeks())?,
+        stored,
+        runtime: runtime.handle().clone(),
+    };
+    // Rows of another topic under this epoch, or of another number of partitions, cannot be compared with this log.
+    tables.store.frontiers(&topic)?;
+
+    let checkpoint = arguments.checkpoint.as_deref();
+    let checkpoint = checkpoint.map(|path| Checkpoint::open(path, &topic, &config.clickhouse.database)).transpose()?;
+    let mut ranges = ranges(arguments, &mut log, &tables)?;
+    if let Some(checkpoint) = &checkpoint {
+        ranges.iter_mut().for_each(|range| *range = checkpoint.rest_of(*range));
+        ranges.retain(|range| range.from < range.until);
+    }
+    let offsets = ranges.iter().map(|range| range.until.get() - range.from.get()).sum();
+    let mut verification = Verification {
+        log,
+        tables,
+        limits: ChunkLimits {
+            records: arguments.chunk.max(config.worker.flush_records),
+            bytes: CHUNK_BYTES.max(usize::try_from(config.worker.flush_bytes).unwrap_or(usize::MAX)),
+        },
+        checkpoint,
+        findings: Findings::new(arguments.differences),
+        progress: Progress::new(offsets),
+    };
+    for range in ranges {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        verification.verify(range, stop)?;
+    }
+    verification.progress.finish();
+    let seconds = verification.progress.elapsed().as_secs_f64();
+    Ok(verification.findings.report(!stop.load(Ordering::Relaxed), seconds))
+}
+
+/// The range of each partition asked for.
+fn ranges(arguments: &VerifyArgs, log: &mut KafkaLogReader, tables: &Tables) -> Result<Vec<OffsetRange>, VerifyError> {
+    let count = tables.topic.partitions;
+    if let Some(asked) = arguments.partitions.iter().find(|asked| **asked >= count) {
+        return Err(VerifyError::NoSuchPartition { asked: *asked, partitions: count });
+    }
+    let is_asked_for = |partition: &u32| arguments.partitions.is_empty() || arguments.partitions.contains(partition);
+    let partitions: Vec<PartitionId> = (0..count).filter(is_asked_for).map(PartitionId::new).collect();
+    let committed = patiently(|| log.committed(&partitions))?;
+    let bounds = Bounds { from: arguments.from, to: arguments.to };
+    let mut ranges = Vec::new();
+    for (partition, committed) in partitions.into_iter().zip(&committed) {
+        ranges.extend(bounds.of_partition(partition, committed.as_ref(), log, tables)?);
+    }
+    Ok(ranges)
+}

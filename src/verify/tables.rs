@@ -1,0 +1,196 @@
+//! The tables, asked patiently: a verification of hours does not end because ClickHouse did not answer once.
+
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::counts::CountsComparison;
+use super::facts::FactComparison;
+use super::ledger::LedgerTotals;
+use super::range::FlushEnds;
+use super::report::Findings;
+use crate::event::{Offset, PartitionId};
+use crate::fold::Partition;
+use crate::log::SourceError;
+use crate::store::{
+    ClickHouseStore, DroppedWeeks, HydrationRequest, OffsetRange, RowBatch, Store as _, StoreError, StoredRows, Table,
+    TopicIdentity,
+};
+
+/// How often something is asked that ClickHouse does not answer, and the first pause between, doubled each time.
+const ATTEMPTS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The tables whose rows are facts.
+const FACTS: [Table; 9] = [
+    Table::Messages,
+    Table::Receipts,
+    Table::Recalls,
+    Table::RosterChanges,
+    Table::Marks,
+    Table::Parked,
+    Table::Settlements,
+    Table::Policies,
+    Table::Rejections,
+];
+
+/// The tables of one topic. Blocks.
+pub(super) struct Tables {
+    pub(super) topic: TopicIdentity,
+    pub(super) store: ClickHouseStore,
+    pub(super) stored: StoredRows,
+    pub(super) dropped: DroppedWeeks,
+    pub(super) runtime: Handle,
+}
+
+impl Tables {
+    /// The state as of an offset that is the end of a flush or the beginning of the log.
+    pub(super) fn hydrate(&mut self, partition: PartitionId, committed: Offset) -> Result<Partition, StoreError> {
+        let request = HydrationRequest { partition, committed };
+        let hydrated =
+            patiently(|| self.store.hydrate(&self.topic, &[request], &mut |_, _| ControlFlow::Continue(())))?;
+        let state = hydrated.into_iter().next().map(|hydrated| hydrated.state);
+        state.ok_or(StoreError::Unreadable { table: "ledger", reason: "one state was asked for, none came".to_owned() })
+    }
+
+    /// The next end of a flush.
+    pub(super) fn next_end(&self, ends: &mut FlushEnds) -> Result<Offset, StoreError> {
+        patiently(|| self.runtime.block_on(ends.next(&self.stored)))
+    }
+
+    /// The last end of a flush at or before an offset.
+    pub(super) fn end_before(&self, partition: PartitionId, at: Offset) -> Result<Option<Offset>, StoreError> {
+        patiently(|| self.runtime.block_on(self.stored.boundary_before(partition, at)))
+    }
+
+    /// The first end of a flush behind the range's first offset and not behind its end.
+    pub(super) fn first_end(&self, range: OffsetRange) -> Result<Option<Offset>, StoreError> {
+        let ends = patiently(|| self.runtime.block_on(self.stored.boundaries(range, 1)))?;
+        Ok(ends.first().copied())
+    }
+
+    /// The sum of all outcomes before an offset.
+    pub(super) fn records_counted(&self, partition: PartitionId, before: Offset) -> Result<u64, StoreError> {
+        patiently(|| self.runtime.block_on(self.stored.records_counted(partition, before)))
+    }
+
+    /// The last totals of ledger cells in a range, to be taken as right.
+    pub(super) fn totals(&self, range: OffsetRange) -> Result<LedgerTotals, StoreError> {
+        patiently(|| {
+            let mut totals = LedgerTotals::default();
+            let reading = self.stored.last_of_cells(range, |row| {
+                totals.trust(row);
+                Ok(())
+            });
+            self.runtime.block_on(reading)?;
+            Ok(totals)
+        })
+    }
+
+    /// Compares the rows that the fold gave for a range with those of every table.
+    pub(super) fn compare(
+        &self,
+        range: OffsetRange,
+        rows: &RowBatch,
+        totals: &mut LedgerTotals,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        for table in FACTS {
+            let comparison = patiently(|| self.read_facts(table, range, rows))?;
+            let compared = comparison.finish(&mut findings.differences);
+            findings.compared(table, compared);
+        }
+        let stored = patiently(|| self.read_ledger(range))?;
+        let compared = totals.compare(range.until, rows.table(Table::Ledger), &stored, &mut findings.differences);
+        findings.compared(Table::Ledger, compared);
+        for table in [Table::MessageCounts, Table::SenderCounts] {
+            let comparison = patiently(|| self.read_counts(table, range, rows))?;
+            let compared = comparison.finish(&mut findings.differences);
+            findings.compared(table, compared);
+        }
+        Ok(())
+    }
+
+    fn read_facts<'a>(
+        &self,
+        table: Table,
+        range: OffsetRange,
+        rows: &'a RowBatch,
+    ) -> Result<FactComparison<'a>, StoreError> {
+        let mut comparison = FactComparison::new(table, rows.table(table), &self.dropped);
+        let reading = self.stored.rows(table, range, |row| {
+            comparison.take(row);
+            Ok(())
+        });
+        self.runtime.block_on(reading)?;
+        Ok(comparison)
+    }
+
+    fn read_ledger(&self, range: OffsetRange) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut stored = Vec::new();
+        let reading = self.stored.ledger(range, |row| {
+            stored.push(row.to_vec());
+            Ok(())
+        });
+        self.runtime.block_on(reading)?;
+        Ok(stored)
+    }
+
+    fn read_counts<'a>(
+        &self,
+        table: Table,
+        range: OffsetRange,
+        rows: &'a RowBatch,
+    ) -> Result<CountsComparison<'a>, StoreError> {
+        let mut comparison = CountsComparison::new(table, rows.table(table), &self.dropped);
+        let reading = self.stored.rows(table, range, |row| {
+            comparison.take(row);
+            Ok(())
+        });
+        self.runtime.block_on(reading)?;
+        if let Some(sent) = comparison.sent_at_of_doubtful() {
+            let reading = self.stored.keys_of_newer_counts(table, range.partition, range.until, sent, |key| {
+                comparison.take_newer(key);
+                Ok(())
+            });
+            self.runtime.block_on(reading)?;
+        }
+        Ok(comparison)
+    }
+}
+
+/// Something that may pass.
+pub(super) trait MayPass: std::fmt::Display {
+    /// Whether asking again may help.
+    fn may_pass(&self) -> bool;
+}
+
+impl MayPass for StoreError {
+    fn may_pass(&self) -> bool {
+        self.is_retryable()
+    }
+}
+
+impl MayPass for SourceError {
+    fn may_pass(&self) -> bool {
+        self.is_transient()
+    }
+}
+
+/// Asks again where nobody answered.
+pub(super) fn patiently<T, E: MayPass>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match ask() {
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "asking again");
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+    ask()
+}

@@ -1,0 +1,161 @@
+//! `seenby verify` finds what somebody changed by hand, and names it.
+
+use seenby::config::Delivery;
+
+use crate::support::events::{group_message, group_read, roster};
+use crate::support::verify::Verified;
+use crate::support::worker::{Deployment, open_policy};
+
+/// Offset in partition 0 of what [`counted`] produces: a policy, a roster, a message, then reads by bob and carol.
+const BOBS_READ: u64 = 3;
+
+/// A deployment of one partition that has counted a few records, one flush, and is clean.
+fn counted(test: &str) -> Deployment {
+    let deployment = Deployment::new(test, 1, Delivery::ExactlyOnce);
+    deployment.produce(&[
+        open_policy(),
+        roster(&[("alice", "owner"), ("bob", "member"), ("carol", "member")]).record(),
+        group_message("m1").from("alice").asking_receipts().record(),
+        group_read("m1").from("bob").id("r1").after(1_000).record(),
+        group_read("m1").from("carol").id("r2").after(2_000).record(),
+        group_read("m1").from("stranger").id("r3").after(3_000).record(),
+    ]);
+    let worker = deployment.start();
+    deployment.wait_for_commit();
+    worker.stop(false).unwrap();
+    deployment.assert_verified();
+    deployment
+}
+
+fn assert_key(key: &serde_json::Value, expected: &[(&str, &str)]) {
+    for (name, value) in expected {
+        assert_eq!(key[name], *value, "{name} of {key}");
+    }
+}
+
+fn only<T: std::fmt::Debug>(mut all: Vec<T>) -> T {
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+fn only_of(verified: &Verified, table: &str) -> (String, serde_json::Value, serde_json::Value) {
+    only(verified.differences_of(table))
+}
+
+#[test]
+fn a_deleted_row_is_missing() {
+    let deployment = counted("verify_deleted");
+    deployment.execute("DELETE FROM receipts WHERE reader = 'bob'");
+    let verified = deployment.verify(&[]);
+    let (what, key, _) = only_of(&verified, "receipts");
+    assert_eq!(what, "missing receipts");
+    let offset = BOBS_READ.to_string();
+    assert_key(
+        &key,
+        &[("app", "org#app"), ("message", "m1"), ("reader", "bob"), ("kind", "read"), ("offset", &offset)],
+    );
+    // The state that a worker would build from these rows is another one, too.
+    assert_eq!(verified.differences_of("state").len(), 1, "{verified:#?}");
+}
+
+#[test]
+fn a_changed_row_differs_in_its_column() {
+    let deployment = counted("verify_changed");
+    deployment
+        .execute("ALTER TABLE receipts UPDATE ack_id = 'forged' WHERE reader = 'bob' SETTINGS mutations_sync = 2");
+    let (what, key, columns) = only_of(&deployment.verify(&[]), "receipts");
+    assert_eq!(what, "differs receipts");
+    assert_key(&key, &[("message", "m1"), ("reader", "bob")]);
+    assert_eq!(columns, serde_json::json!([{"column": "ack_id", "expected": "r1", "stored": "forged"}]));
+}
+
+#[test]
+fn a_row_put_in_by_hand_is_too_many() {
+    let deployment = counted("verify_forged");
+    deployment.execute("INSERT INTO receipts SELECT * REPLACE('mallory' AS reader) FROM receipts WHERE ack_id = 'r1'");
+    let (what, key, _) = only_of(&deployment.verify(&[]), "receipts");
+    assert_eq!(what, "extra receipts");
+    assert_key(&key, &[("message", "m1"), ("reader", "mallory")]);
+}
+
+#[test]
+fn every_table_of_facts_is_looked_at() {
+    let deployment = counted("verify_tables");
+    deployment.execute("DELETE FROM policies WHERE 1");
+    deployment.execute("DELETE FROM roster_changes WHERE user = 'carol'");
+    deployment.execute("ALTER TABLE messages UPDATE reader_cap = 7 WHERE 1 SETTINGS mutations_sync = 2");
+    deployment.execute("DELETE FROM rejections WHERE user = 'stranger'");
+    let verified = deployment.verify(&[]);
+    assert_eq!(only_of(&verified, "policies").0, "missing policies");
+    assert_key(&only_of(&verified, "roster_changes").1, &[("user", "carol")]);
+    let (_, _, columns) = only_of(&verified, "messages");
+    assert_eq!(columns, serde_json::json!([{"column": "reader_cap", "expected": "500", "stored": "7"}]));
+    assert_key(&only_of(&verified, "rejections").1, &[("outcome", "not_member"), ("user", "stranger")]);
+}
+
+#[test]
+fn a_changed_total_differs() {
+    let deployment = counted("verify_total");
+    deployment.execute(
+        "INSERT INTO ledger (epoch, topic, partition, partitions, app, type, outcome, measure, hour, next_offset, total, \
+         buckets, bucket_totals) SELECT epoch, topic, partition, partitions, app, type, outcome, measure, hour, \
+         next_offset, total + 5, buckets, bucket_totals FROM ledger WHERE type = 'read' AND outcome = 'counted'",
+    );
+    let differences = deployment.verify(&[]).differences_of("ledger");
+    let (_, key, columns) = differences.iter().find(|(_, key, _)| key["type"] == "read").unwrap();
+    assert_key(key, &[("outcome", "counted"), ("measure", "records"), ("partition", "0")]);
+    assert_eq!(*columns, serde_json::json!([{"column": "total", "expected": "2", "stored": "7"}]));
+}
+
+#[test]
+fn a_lost_total_is_missing_and_so_is_a_lost_flush() {
+    let deployment = counted("verify_lost_total");
+    deployment.execute("DELETE FROM ledger WHERE measure = 'delays'");
+    let (what, key, _) = only_of(&deployment.verify(&[]), "ledger");
+    assert_eq!((what.as_str(), &key["measure"]), ("missing ledger", &"delays".into()));
+
+    deployment.execute("TRUNCATE TABLE ledger");
+    let verified = deployment.verify(&[]);
+    let lost = verified.differences_of("ledger");
+    assert!(lost.iter().any(|(what, key, _)| what == "missing ledger" && key["measure"] == "watermark"), "{lost:#?}");
+    assert!(lost.iter().any(|(_, _, columns)| columns[0]["column"] == "sum of outcomes"), "{lost:#?}");
+}
+
+#[test]
+fn a_changed_count_differs_in_both_tables() {
+    let deployment = counted("verify_count");
+    for table in ["message_counts", "sender_counts"] {
+        deployment
+            .execute(&format!("ALTER TABLE {table} UPDATE distinct_readers = 9 WHERE 1 SETTINGS mutations_sync = 2"));
+    }
+    let verified = deployment.verify(&[]);
+    for table in ["message_counts", "sender_counts"] {
+        let (_, key, columns) = only_of(&verified, table);
+        assert_key(&key, &[("conversation", "org#app/g/g1"), ("message", "m1")]);
+        assert_eq!(columns, serde_json::json!([{"column": "distinct_readers", "expected": "2", "stored": "9"}]));
+    }
+}
+
+#[test]
+fn a_lost_count_is_missing_and_a_newer_one_that_nothing_explains_is_too_many() {
+    let deployment = counted("verify_lost_count");
+    deployment.execute("TRUNCATE TABLE message_counts");
+    deployment.execute(
+        "INSERT INTO sender_counts SELECT * REPLACE('mallory' AS sender) FROM sender_counts WHERE message = 'm1'",
+    );
+    let verified = deployment.verify(&[]);
+    assert_eq!(only_of(&verified, "message_counts").0, "missing message_counts");
+    let (what, key, _) = only_of(&verified, "sender_counts");
+    assert_eq!((what.as_str(), &key["sender"]), ("extra sender_counts", &"mallory".into()));
+}
+
+#[test]
+fn people_read_what_differs_where_they_ask_for_no_json() {
+    let deployment = counted("verify_text");
+    deployment.execute("DELETE FROM receipts WHERE reader = 'bob'");
+    let output = deployment.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("missing   receipts app=org#app conversation=org#app/g/g1 message=m1 sent_at=1772366400000 kind=read reader=bob"), "{text}");
+    assert!(text.contains("LOG AND TABLES DIFFER: 6 records folded"), "{text}");
+}
