@@ -52,7 +52,7 @@ pub enum WorkerError {
     /// The state was made by other rules.
     #[error(
         "partition {partition} was committed under fold version {found}, this seenby has {known}: use the seenby that \
-         wrote it, or stop all workers and start this one with --accept-fold-version (README, Upgrade it)"
+         wrote it, or stop all workers and start this one with --accept-fold-version (docs/operations.md, Upgrading)"
     )]
     FoldVersion {
         /// The partition.

@@ -559,11 +559,8 @@ impl Deployment {
 
     /// Deletes the events topic and makes it anew under its name.
     pub fn recreate_topic(&self) {
-        use rdkafka::admin::{AdminClient, AdminOptions};
-        let client = ClientConfig::new().set("bootstrap.servers", &self.config.kafka.brokers).clone();
-        let admin: AdminClient<rdkafka::client::DefaultClientContext> = client.create().unwrap();
         let topic = self.config.kafka.topics.events.as_str();
-        let answers = self.runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap();
+        let answers = self.runtime.block_on(self.admin().delete_topics(&[topic], &AdminOptions::new())).unwrap();
         answers.into_iter().for_each(|answer| drop(answer.unwrap()));
         // The broker deletes a little later.
         let deadline = Instant::now() + PATIENCE;
