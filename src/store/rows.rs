@@ -116,7 +116,7 @@ impl TableRows {
     }
 
     /// The rows in RowBinary.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.encoded.bytes()
     }
 

@@ -86,7 +86,7 @@ impl Table {
     }
 
     /// The insert whose body are rows in RowBinary.
-    pub(super) fn insert(self) -> String {
+    pub fn insert(self) -> String {
         format!("INSERT INTO {} ({}) FORMAT RowBinary", self.name(), self.column_list())
     }
 

@@ -184,6 +184,11 @@ impl<S: Source, K: Clock> Intake<S, K> {
         self.has_joined && self.hydrating.is_empty()
     }
 
+    /// The states of the partitions that are read at the moment, in ascending order.
+    pub fn states(&self) -> impl Iterator<Item = &Partition> {
+        self.owned.values().map(|owned| &owned.state)
+    }
+
     /// Ends it and gives the source back to be closed.
     pub fn into_source(mut self) -> S {
         // The next one counts from nothing.

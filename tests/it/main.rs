@@ -38,6 +38,7 @@ mod log_reader;
 mod plain_fold;
 mod road_limits;
 mod sdk;
+mod simulation;
 mod store_completeness;
 mod store_faults;
 mod store_hydration;

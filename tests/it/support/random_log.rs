@@ -2,6 +2,7 @@
 //! creeps, jumps and lags, so that things are early, late and over.
 
 use proptest::prelude::*;
+use rand::Rng;
 use seenby::policy::{Senders, UnknownSender};
 
 use super::events::{DAY, EventBuilder, HOUR, MINUTE, NOON, OwnedRecord, erase, in_group, in_single, policy_from};
@@ -40,6 +41,21 @@ pub fn log(content: Content, length: usize) -> impl Strategy<Value = Vec<TimedRe
         |(kind, user, peer, message, clock, lag, twist)| Step { kind, user, peer, message, clock, lag, twist },
     );
     proptest::collection::vec(step, 1..length).prop_map(move |steps| records(content, &steps))
+}
+
+/// A log of so many records, drawn from a generator of the caller's.
+pub fn drawn(random: &mut impl Rng, content: Content, length: usize) -> Vec<TimedRecord> {
+    let step = |_| Step {
+        kind: random.random_range(0..100),
+        user: random.random_range(0..4),
+        peer: random.random_range(0..4),
+        message: random.random_range(0..4),
+        clock: random.random_range(0..100),
+        lag: random.random_range(0..40),
+        twist: random.random_range(0..60),
+    };
+    let steps: Vec<Step> = (1..length).map(step).collect();
+    records(content, &steps)
 }
 
 const USERS: [&str; 4] = ["ada", "bo", "cy", "di"];
