@@ -15,7 +15,12 @@ pub fn url() -> &'static str {
 
 /// A client without a database of its own.
 pub fn client() -> Client {
-    Client::default().with_url(url()).with_compression(Compression::None)
+    client_of(url())
+}
+
+/// The same of another engine.
+pub fn client_of(url: &str) -> Client {
+    Client::default().with_url(url).with_compression(Compression::None)
 }
 
 /// A new, empty database under a name no other test has, and a client in it. `test` is part of the name, for reading.

@@ -22,7 +22,12 @@ const ROLES: [&str; 3] = ["owner", "admin", "member"];
 
 impl Traffic {
     pub fn new(seed: u64) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(seed), now: NOON, version: 0, made: 0 }
+        Self::starting_at(seed, NOON)
+    }
+
+    /// The same from another time on, in ms.
+    pub fn starting_at(seed: u64, now: i64) -> Self {
+        Self { random: ChaCha8Rng::seed_from_u64(seed), now, version: 0, made: 0 }
     }
 
     /// The next event; of any conversation.

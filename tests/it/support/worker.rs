@@ -42,9 +42,13 @@ pub struct RunningWorker {
     pub telemetry: Telemetry,
 }
 
-/// A record read back from an output topic.
+/// A record read back from a topic.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OutputRecord {
+pub struct TopicRecord {
+    pub partition: u32,
+    pub offset: u64,
+    /// The broker's time in ms.
+    pub time: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
     pub headers: BTreeMap<String, String>,
@@ -53,16 +57,22 @@ pub struct OutputRecord {
 impl Deployment {
     /// Names of its own from `test`; an events topic with that many partitions; migrated tables.
     pub fn new(test: &str, partitions: u32, delivery: Delivery) -> Self {
+        Self::on(kafka::bootstrap(), clickhouse::url(), test, partitions, delivery)
+    }
+
+    /// The same on a broker and a ClickHouse of one's choice.
+    pub fn on(bootstrap: &str, clickhouse_url: &str, test: &str, partitions: u32, delivery: Delivery) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (database, client) = runtime.block_on(clickhouse::database(test));
+        let database = format!("{test}_{}", uuid::Uuid::new_v4().simple());
+        let client = clickhouse::client_of(clickhouse_url).with_database(&database);
         let mut config = Config::default();
-        config.kafka.brokers = kafka::bootstrap().to_owned();
+        config.kafka.brokers = bootstrap.to_owned();
         config.kafka.group = database.clone();
         config.kafka.partitions = partitions;
         config.kafka.topics.events = format!("{database}.events");
         config.kafka.topics.notifications = format!("{database}.notifications");
         config.kafka.topics.rejections = format!("{database}.rejections");
-        config.clickhouse.url = clickhouse::url().to_owned();
+        config.clickhouse.url = clickhouse_url.to_owned();
         config.clickhouse.database = database;
         config.clickhouse.compression = false;
         config.worker.delivery = delivery;
@@ -97,17 +107,7 @@ impl Deployment {
 
     /// Produces records in order to the partitions of their keys, control records to every partition.
     pub fn produce(&self, records: &[OwnedRecord]) {
-        for record in records {
-            let own = record
-                .key
-                .as_deref()
-                .map_or(PartitionId::new(0), |key| seenby::event::partition_of(key, self.partitions));
-            let everywhere = 0..self.partitions;
-            let partitions = if record.control.is_some() { everywhere } else { own.get()..own.get() + 1 };
-            for partition in partitions {
-                self.send(record, partition);
-            }
-        }
+        records.iter().for_each(|record| self.send_to_all(record));
         self.producer.flush(PATIENCE).unwrap();
     }
 
@@ -115,6 +115,27 @@ impl Deployment {
     pub fn produce_to(&self, record: &OwnedRecord, partition: u32) {
         self.send(record, partition);
         self.producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Hands records to the producer as [`Deployment::produce`] does, which delivers them when the broker takes them.
+    pub fn hand_over(&self, record: &OwnedRecord) {
+        self.send_to_all(record);
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Waits until the broker has everything that was handed over.
+    pub fn wait_for_delivery(&self) {
+        self.producer.flush(PATIENCE).unwrap();
+    }
+
+    fn send_to_all(&self, record: &OwnedRecord) {
+        let own =
+            record.key.as_deref().map_or(PartitionId::new(0), |key| seenby::event::partition_of(key, self.partitions));
+        let everywhere = 0..self.partitions;
+        let partitions = if record.control.is_some() { everywhere } else { own.get()..own.get() + 1 };
+        for partition in partitions {
+            self.send(record, partition);
+        }
     }
 
     fn send(&self, record: &OwnedRecord, partition: u32) {
@@ -178,23 +199,34 @@ impl Deployment {
     /// Waits until the group has committed everything that was produced.
     pub fn wait_for_commit(&self) {
         let deadline = Instant::now() + PATIENCE;
+        while let Some(behind) = self.behind() {
+            assert!(Instant::now() < deadline, "{behind}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the group has not committed yet, in words.
+    pub fn behind(&self) -> Option<String> {
         let consumer = self.consumer();
         let topic = &self.config.kafka.topics.events;
-        for partition in 0..i32::try_from(self.partitions).unwrap() {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
-            loop {
-                let mut asked = rdkafka::TopicPartitionList::new();
-                asked.add_partition(topic, partition);
-                // A broker that has just started does not know the coordinator yet.
-                let answer = consumer.committed_offsets(asked, PATIENCE);
-                let committed = answer.map_or(-1, |answer| answer.elements()[0].offset().to_raw().unwrap());
-                if committed == end || end == 0 {
-                    break;
-                }
-                assert!(Instant::now() < deadline, "partition {partition}: {committed} of {end} is committed");
-                std::thread::sleep(Duration::from_millis(50));
+        let partitions = 0..i32::try_from(self.partitions).unwrap();
+        let mut asked = rdkafka::TopicPartitionList::new();
+        asked.add_partition_range(topic, 0, partitions.end - 1);
+        let committed = match consumer.committed_offsets(asked, PATIENCE) {
+            Ok(committed) => committed,
+            Err(error) => return Some(format!("what is committed is not known: {error}")),
+        };
+        for partition in partitions {
+            let (_, end) = match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+                Ok(range) => range,
+                Err(error) => return Some(format!("the end of partition {partition} is not known: {error}")),
+            };
+            let committed = committed.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
+            if end > 0 && committed != Some(end) {
+                return Some(format!("partition {partition}: {committed:?} of {end} is committed"));
             }
         }
+        None
     }
 
     fn consumer(&self) -> BaseConsumer {
@@ -209,13 +241,18 @@ impl Deployment {
             .unwrap()
     }
 
+    /// All records of the events topic, each partition in log order.
+    pub fn events(&self) -> Vec<TopicRecord> {
+        self.read_all(&self.config.kafka.topics.events)
+    }
+
     /// All committed records of the notifications topic.
-    pub fn notifications(&self) -> Vec<OutputRecord> {
+    pub fn notifications(&self) -> Vec<TopicRecord> {
         self.read_all(&self.config.kafka.topics.notifications)
     }
 
     /// All committed records of the rejections topic.
-    pub fn rejections(&self) -> Vec<OutputRecord> {
+    pub fn rejections(&self) -> Vec<TopicRecord> {
         self.read_all(&self.config.kafka.topics.rejections)
     }
 
@@ -233,7 +270,7 @@ impl Deployment {
         told
     }
 
-    fn read_all(&self, topic: &str) -> Vec<OutputRecord> {
+    fn read_all(&self, topic: &str) -> Vec<TopicRecord> {
         let consumer = self.consumer();
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
         let partitions = metadata.topics()[0].partitions().len();
@@ -248,7 +285,10 @@ impl Deployment {
         while ended < partitions {
             assert!(Instant::now() < deadline, "topic {topic} was not read to its end");
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => records.push(OutputRecord {
+                Some(Ok(message)) => records.push(TopicRecord {
+                    partition: u32::try_from(message.partition()).unwrap(),
+                    offset: u64::try_from(message.offset()).unwrap(),
+                    time: message.timestamp().to_millis(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().unwrap_or_default().to_vec(),
                     headers: message.headers().map_or_else(BTreeMap::new, |headers| {
@@ -262,6 +302,12 @@ impl Deployment {
             }
         }
         records
+    }
+
+    /// The rows of a statement with one column of text.
+    pub fn lines(&self, sql: &str) -> Vec<String> {
+        let not_null = format!("SELECT assumeNotNull(tuple(*).1) FROM ({sql})");
+        self.runtime.block_on(self.client.query(&not_null).fetch_all()).unwrap()
     }
 
     /// One number from the tables.
@@ -323,6 +369,7 @@ impl Deployment {
             ("CLICKHOUSE__URL", config.clickhouse.url.clone()),
             ("CLICKHOUSE__DATABASE", config.clickhouse.database.clone()),
             ("CLICKHOUSE__COMPRESSION", "false".to_owned()),
+            ("CLICKHOUSE__TIMEOUT_MS", config.clickhouse.timeout_ms.to_string()),
             ("WORKER__DELIVERY", delivery.to_owned()),
             ("WORKER__INSTANCE", instance.to_owned()),
             ("WORKER__FLUSH_INTERVAL_MS", config.worker.flush_interval_ms.to_string()),
@@ -363,6 +410,14 @@ impl Deployment {
 }
 
 impl WorkerProcess {
+    /// The most memory that it had resident so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
