@@ -22,6 +22,19 @@ demo: ## Run everything in one process; ARGS="--events 200000 --exit" proves tha
 test: setup lint ## Formatting, lints, documentation, then all tests on the real parts
 	cargo test --locked
 
+SEED ?= 1
+RUNS ?= 1
+KILLS ?= 20
+.PHONY: chaos
+chaos: setup ## Kill, stall and cut real processes: SEED=1 RUNS=10 KILLS=20 (a run); compares all output with a plain fold
+	SEENBY_CHAOS_SEED=$(SEED) SEENBY_CHAOS_RUNS=$(RUNS) SEENBY_CHAOS_KILLS=$(KILLS) \
+		cargo test --locked --test it -- --nocapture chaos::whatever
+
+OUTAGE ?= 60
+.PHONY: outage
+outage: setup ## ClickHouse away under load for OUTAGE=60 seconds: pause, lag and memory, in figures
+	SEENBY_CHAOS_OUTAGE=$(OUTAGE) cargo test --locked --test it -- --nocapture chaos::outage
+
 .PHONY: lint
 lint: ## Formatting, lints and documentation alone
 	cargo fmt --check

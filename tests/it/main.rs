@@ -16,6 +16,7 @@ mod api_preflight;
 mod api_readers;
 mod api_server;
 mod api_viewers;
+mod chaos;
 mod dev_brokers;
 mod dev_clickhouse;
 mod dev_demo;

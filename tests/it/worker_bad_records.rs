@@ -7,7 +7,7 @@ use seenby::config::Delivery;
 
 use crate::support::bad_records::bad_records;
 use crate::support::events::{MINUTE, group_message, group_read, policy};
-use crate::support::worker::{Deployment, OutputRecord};
+use crate::support::worker::{Deployment, TopicRecord};
 
 const PARTITIONS: u32 = 4;
 
@@ -51,7 +51,7 @@ fn every_bad_record_is_rejected_with_its_reason_and_every_good_one_counts() {
     }
     assert_eq!(found, expected);
     for bad in table.iter().filter(|bad| bad.outcome.is_rejected()) {
-        let of_it = |rejection: &&OutputRecord| {
+        let of_it = |rejection: &&TopicRecord| {
             let start = bad.record.value.get(..64 * 1024).unwrap_or(&bad.record.value);
             rejection.value == start
                 && rejection.key == bad.record.key
