@@ -5,6 +5,7 @@ mod bench;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::log::AssignmentChange;
 use crate::store::Table;
 use bench::{Bench, GIVEN_UP, KEPT, NO_LIMITS};
 

@@ -13,7 +13,8 @@ use super::super::*;
 use crate::event::Epoch;
 use crate::fold::PartitionIdentity;
 use crate::log::{
-    CommitError, CommitMetadata, CommittedPosition, Committer, ConsumedRecord, Group, PartitionEffects, SourceError,
+    AssignmentChange, CommitError, CommitMetadata, CommittedPosition, Committer, ConsumedRecord, Group,
+    PartitionEffects, RebalanceNote, SourceError,
 };
 use crate::store::{
     Completeness, HydratedPartition, HydrationProgress, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError,
