@@ -2,9 +2,13 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod load;
+mod process;
+
+pub use load::{load, open_policy};
+pub use process::WorkerProcess;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -21,8 +25,7 @@ use seenby::store::ledger::{self, LedgerTotal};
 use seenby::store::{TopicIdentity, migrate};
 use seenby::worker::{Worker, WorkerError};
 
-use super::answers::{Answers, names};
-use super::events::{APP, OwnedRecord};
+use super::events::OwnedRecord;
 use super::{clickhouse, kafka};
 
 /// The longest that anything here is waited for.
@@ -196,6 +199,19 @@ impl Deployment {
         }
     }
 
+    /// Waits until the ledger holds at least so many records.
+    pub fn wait_for_at_least(&self, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sum: u64 = self.outcomes().values().sum();
+            if sum >= expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the ledger holds {sum} of {expected} records");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the group has committed everything that was produced.
     pub fn wait_for_commit(&self) {
         let deadline = Instant::now() + PATIENCE;
@@ -343,215 +359,6 @@ impl RunningWorker {
     /// Waits until it ends by itself.
     pub fn join(self) -> Result<(), WorkerError> {
         self.worker.join()
-    }
-}
-
-/// A worker in a process of its own, killed when it goes out of scope.
-pub struct WorkerProcess {
-    child: std::process::Child,
-    metrics: SocketAddr,
-}
-
-impl Deployment {
-    /// The configuration as variables of a process's environment.
-    pub fn environment(&self, instance: &str) -> impl Iterator<Item = (String, String)> + use<> {
-        let config = &self.config;
-        let delivery = match config.worker.delivery {
-            Delivery::ExactlyOnce => "exactly_once",
-            Delivery::AtLeastOnce => "at_least_once",
-        };
-        let settings = [
-            ("KAFKA__BROKERS", config.kafka.brokers.clone()),
-            ("KAFKA__GROUP", config.kafka.group.clone()),
-            ("KAFKA__TOPICS__EVENTS", config.kafka.topics.events.clone()),
-            ("KAFKA__TOPICS__NOTIFICATIONS", config.kafka.topics.notifications.clone()),
-            ("KAFKA__TOPICS__REJECTIONS", config.kafka.topics.rejections.clone()),
-            ("CLICKHOUSE__URL", config.clickhouse.url.clone()),
-            ("CLICKHOUSE__DATABASE", config.clickhouse.database.clone()),
-            ("CLICKHOUSE__COMPRESSION", "false".to_owned()),
-            ("CLICKHOUSE__TIMEOUT_MS", config.clickhouse.timeout_ms.to_string()),
-            ("WORKER__DELIVERY", delivery.to_owned()),
-            ("WORKER__INSTANCE", instance.to_owned()),
-            ("WORKER__FLUSH_INTERVAL_MS", config.worker.flush_interval_ms.to_string()),
-            ("WORKER__FLUSH_RECORDS", config.worker.flush_records.to_string()),
-            ("WORKER__SESSION_TIMEOUT_MS", config.worker.session_timeout_ms.to_string()),
-            ("WORKER__MAX_POLL_INTERVAL_MS", config.worker.max_poll_interval_ms.to_string()),
-        ];
-        settings.into_iter().map(|(name, value)| (format!("SEENBY__{name}"), value))
-    }
-
-    /// Starts `seenby worker` as a process under an instance name.
-    pub fn spawn(&self, instance: &str) -> WorkerProcess {
-        self.spawn_with(instance, &[], &[])
-    }
-
-    /// The same, with arguments and variables of its own.
-    pub fn spawn_with(&self, instance: &str, arguments: &[&str], variables: &[(&str, &str)]) -> WorkerProcess {
-        // Free when it was asked for; whoever takes it meanwhile fails the test and no other.
-        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seenby"));
-        command.arg("worker").args(arguments).envs(variables.iter().copied()).envs(self.environment(instance));
-        let child = command.env("SEENBY__METRICS__LISTEN", metrics.to_string()).spawn().unwrap();
-        WorkerProcess { child, metrics }
-    }
-
-    /// Waits until the ledger holds at least so many records.
-    pub fn wait_for_at_least(&self, expected: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let sum: u64 = self.outcomes().values().sum();
-            if sum >= expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the ledger holds {sum} of {expected} records");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl WorkerProcess {
-    /// The most memory that it had resident so far, in bytes.
-    pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-        kilobytes * 1024
-    }
-
-    /// Ends it as a power cut would.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Asks it to end, and returns whether it did so with success.
-    pub fn terminate(self) -> bool {
-        self.signal("TERM");
-        self.wait().success()
-    }
-
-    /// A metric's sum over those of its series whose labels hold `label`; 0 where it does not answer.
-    pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let ask = || -> std::io::Result<String> {
-            let mut connection = TcpStream::connect_timeout(&self.metrics, Duration::from_secs(1))?;
-            connection.set_read_timeout(Some(Duration::from_secs(1)))?;
-            connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            connection.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = ask().unwrap_or_default();
-        let series = answer.lines().filter_map(|line| line.strip_prefix(name));
-        let series = series.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
-        series.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    }
-
-    /// Sends it a signal, named without SIG.
-    pub fn signal(&self, name: &str) {
-        let process = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// How it ended, once it has.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
-    /// Waits until it ends.
-    pub fn wait(mut self) -> std::process::ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the worker did not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for WorkerProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Messages that ask for receipts, spread over groups, each read by the same readers; the messages come first. With
-/// [`open_policy`] before it every record counts.
-pub fn load(messages: usize, readers: usize) -> Vec<OwnedRecord> {
-    use super::events::{NOON, group_message, group_read};
-    let group = |message: usize| format!("g{}", message % 16);
-    let mut records = Vec::with_capacity(messages * (readers + 1));
-    for message in 0..messages {
-        let sent = group_message(&format!("m{message}")).to(&group(message)).role("owner").asking_receipts();
-        records.push(sent.at(NOON + message as i64).record());
-    }
-    for reader in 0..readers {
-        for message in 0..messages {
-            let read = group_read(&format!("m{message}")).to(&group(message)).from(&format!("r{reader}"));
-            records.push(read.at(NOON + (messages + reader) as i64).record());
-        }
-    }
-    records
-}
-
-/// A policy under which nothing of [`load`] is refused.
-pub fn open_policy() -> OwnedRecord {
-    super::events::policy(1, |policy| {
-        policy.group.open = true;
-        policy.group.messages_per_day = 1_000_000;
-    })
-}
-
-impl Deployment {
-    /// Asserts that a [`load`] behind one [`open_policy`] was counted, stored and told exactly once.
-    pub fn assert_exactly_once(&self, messages: usize, readers: usize) {
-        let told = self.assert_counted_once(messages, readers);
-        assert_eq!(told.len(), messages * readers, "every reader is told once");
-        let mut distinct = told;
-        distinct.dedup();
-        assert_eq!(distinct.len(), messages * readers, "nobody is told twice");
-    }
-
-    /// Asserts that a [`load`] behind one [`open_policy`] was counted and stored exactly once and told at least once.
-    pub fn assert_told_at_least_once(&self, messages: usize, readers: usize) {
-        let mut told = self.assert_counted_once(messages, readers);
-        told.dedup();
-        assert_eq!(told.len(), messages * readers, "every reader is told");
-    }
-
-    /// Asserts that a [`load`] behind one [`open_policy`] was counted and stored exactly once, and returns who was told.
-    fn assert_counted_once(&self, messages: usize, readers: usize) -> Vec<(String, String, String)> {
-        let receipts = (messages * readers) as u64;
-        let outcomes = self.wait_for_records(u64::from(self.partitions) + messages as u64 + receipts);
-        let expected = BTreeMap::from([
-            ("message opened".to_owned(), messages as u64),
-            ("policy applied".to_owned(), u64::from(self.partitions)),
-            ("read counted".to_owned(), receipts),
-        ]);
-        assert_eq!(outcomes, expected);
-        self.wait_for_commit();
-        assert_eq!(self.number("SELECT uniqExact(conversation, message, reader) FROM receipts"), receipts);
-        assert_eq!(self.number("SELECT uniqExact(conversation, message) FROM messages"), messages as u64);
-        let newest_counts = "SELECT argMax(distinct_readers, version) AS distinct_readers FROM message_counts \
-                             GROUP BY conversation, message";
-        let as_read = format!("SELECT count() FROM ({newest_counts}) WHERE distinct_readers = {readers}");
-        assert_eq!(self.number(&as_read), messages as u64, "counts of messages");
-
-        let answers = Answers::of(self);
-        for message in (0..messages).step_by(37) {
-            let (org, app) = APP.split_once('#').unwrap();
-            let group = message % 16;
-            let path = format!("/v1/{org}/{app}/groups/g{group}/messages/m{message}/readers?limit=500");
-            let page = answers.get(&path);
-            assert_eq!(page["counts"]["distinct"], readers, "m{message}");
-            let listed: BTreeSet<String> = names(&page).into_iter().collect();
-            assert_eq!((names(&page).len(), listed.len()), (readers, readers), "m{message}");
-        }
-        assert_eq!(self.rejections(), []);
-        self.told()
     }
 }
 
