@@ -21,8 +21,9 @@ pub const KAFKA_VERSION: &str = "4.3.0";
 /// folder starts again whoever made it.
 const CLUSTER_ID: &str = "seenby-dev-kafka-nodeA";
 
-/// How long the broker may take until it listens; it took 3.5 s on two idle cores.
-const START: Duration = Duration::from_secs(90);
+/// How long the broker may take until it listens; it took 3.5 s on two idle cores. One that was killed reads its logs again
+/// first, which takes more than a minute on a busy machine.
+const START: Duration = Duration::from_secs(180);
 
 /// How long an orderly stop may take before the process is killed.
 const STOP: Duration = Duration::from_secs(15);

@@ -129,7 +129,7 @@ pub fn schedule(seed: u64, kills: usize) -> Vec<Step> {
             Fault::KillKafka => (&mut kafka_back, Action::KillKafka, Action::StartKafka),
             Fault::BlockGate => (&mut gate_back, Action::BlockGate, Action::OpenGate),
             Fault::DelayGate => (&mut gate_back, Action::DelayGate(random.random_range(1..60)), Action::OpenGate),
-            Fault::CutGate => (&mut gate_back, Action::CutGate(random.random_range(0..60_000)), Action::OpenGate),
+            Fault::CutGate => (&mut gate_back, Action::CutGate(random.random_range(0..20_000)), Action::OpenGate),
         };
         if *back > now {
             continue;

@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a part may take until it listens.
-const START: Duration = Duration::from_secs(60);
+/// How long a part may take until it listens. A broker that was killed reads its logs again first.
+const START: Duration = Duration::from_secs(200);
 
 /// A part that runs in the foreground of a process of its own. It watches its standard input, whose other end is held
 /// here: when the test process ends, by panic or signal too, the pipe closes, and the part removes its folder and stops.

@@ -15,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
@@ -223,26 +224,29 @@ impl Deployment {
 
     /// What the group has not committed yet, in words.
     pub fn behind(&self) -> Option<String> {
+        match self.uncommitted() {
+            Ok(0) => None,
+            Ok(records) => Some(format!("{records} records are not committed")),
+            // A broker that has just started does not know the coordinator yet.
+            Err(error) => Some(format!("what is committed is not known: {error}")),
+        }
+    }
+
+    /// How many records of the log the group has not committed yet.
+    pub fn uncommitted(&self) -> KafkaResult<u64> {
         let consumer = self.consumer();
         let topic = &self.config.kafka.topics.events;
         let partitions = 0..i32::try_from(self.partitions).unwrap();
         let mut asked = rdkafka::TopicPartitionList::new();
         asked.add_partition_range(topic, 0, partitions.end - 1);
-        let committed = match consumer.committed_offsets(asked, PATIENCE) {
-            Ok(committed) => committed,
-            Err(error) => return Some(format!("what is committed is not known: {error}")),
-        };
+        let committed = consumer.committed_offsets(asked, PATIENCE)?;
+        let mut uncommitted = 0;
         for partition in partitions {
-            let (_, end) = match consumer.fetch_watermarks(topic, partition, PATIENCE) {
-                Ok(range) => range,
-                Err(error) => return Some(format!("the end of partition {partition} is not known: {error}")),
-            };
+            let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
             let committed = committed.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
-            if end > 0 && committed != Some(end) {
-                return Some(format!("partition {partition}: {committed:?} of {end} is committed"));
-            }
+            uncommitted += u64::try_from(end - committed.unwrap_or(0).max(0)).unwrap();
         }
-        None
+        Ok(uncommitted)
     }
 
     fn consumer(&self) -> BaseConsumer {
