@@ -10,10 +10,11 @@
 //! 5. [`store`]: ClickHouse: migrations, rows, writer, hydration, ledger, queries;
 //! 6. [`worker`]: the loop that joins log, fold and store;
 //! 7. [`verify`]: folds ranges of the log again and compares them with ClickHouse;
-//! 8. [`api`]: the HTTP endpoints, the Easemob-compatible path among them;
-//! 9. [`observe`]: metrics, tracing, health;
-//! 10. [`dev`]: what a laptop and the tests need: engine and broker in process, the simulator;
-//! 11. [`config`]: the one documented configuration type.
+//! 8. [`replay`]: sends refused records again, and builds the tables anew from the log;
+//! 9. [`api`]: the HTTP endpoints, the Easemob-compatible path among them;
+//! 10. [`observe`]: metrics, tracing, health;
+//! 11. [`dev`]: what a laptop and the tests need: engine and broker in process, the simulator;
+//! 12. [`config`]: the one documented configuration type.
 
 pub mod api;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod fold;
 pub mod log;
 pub mod observe;
 pub mod policy;
+pub mod replay;
 pub mod store;
 pub mod verify;
 pub mod worker;

@@ -13,6 +13,7 @@ use seenby::dev::foreground::{self, Folder};
 use seenby::dev::kafka::Kafka;
 use seenby::dev::simulator::{self, SimulateArgs};
 use seenby::observe::{arm_fail_points, init_log};
+use seenby::replay::{self, RebuildArgs, RejectionsArgs};
 use seenby::verify::{self, VerifyArgs};
 use seenby::worker::StartOptions;
 use seenby::{api, dev, policy, store, worker};
@@ -57,6 +58,11 @@ enum Command {
     /// Fold a range of the log again and compare all it says with ClickHouse: exit 0 where they agree, 1 where they
     /// differ (each difference is named), 2 where that cannot be said
     Verify(VerifyArgs),
+    /// Send refused records again, or build the tables anew from the log
+    Replay {
+        #[command(subcommand)]
+        what: ReplayPart,
+    },
     /// Print the configuration in force, secrets masked, and every key with its meaning
     Config,
     /// Run everything in one process: broker, ClickHouse engine, worker, API and simulator
@@ -84,6 +90,14 @@ enum PolicyAction {
         #[arg(long)]
         app: String,
     },
+}
+
+#[derive(Subcommand)]
+enum ReplayPart {
+    /// Send records again that were malformed, misrouted, skewed or unsupported, after a repair; a dry run without --send
+    Rejections(RejectionsArgs),
+    /// Fold the whole log into a new database: its rows are those that the workers wrote; nothing goes to Kafka
+    Rebuild(RebuildArgs),
 }
 
 #[derive(Subcommand)]
@@ -172,6 +186,12 @@ fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error + Send + Syn
         Command::Verify(arguments) => {
             let agree = verify::run(&config, &arguments)?;
             return Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Replay { what: ReplayPart::Rejections(arguments) } => {
+            print(&replay::resend(&config, &arguments)?.to_string())?;
+        }
+        Command::Replay { what: ReplayPart::Rebuild(arguments) } => {
+            print(&replay::rebuild(&config, &arguments)?.to_string())?;
         }
         Command::Dev { part } => run_dev(&part)?,
     }

@@ -130,7 +130,16 @@ pub struct Value<'a> {
     pub encoded: &'a [u8],
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    /// The bytes of a string; `None` for null, and for what is no string.
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        let text = if self.column.is_nullable { self.encoded.strip_prefix(&[0])? } else { self.encoded };
+        match self.column.kind {
+            ColumnKind::String => leb128(text).and_then(|(_, start)| text.get(start..)),
+            _ => None,
+        }
+    }
+
     /// The value as people read it: names of enums, times in ms since 1970, `null`, bytes that are no text in
     /// hexadecimal.
     pub fn show(&self) -> Cow<'static, str> {
@@ -189,9 +198,14 @@ pub fn key_of(columns: &'static [Column], row: &[u8]) -> Vec<u8> {
     keys.flat_map(|value| value.encoded.iter().copied()).collect()
 }
 
+/// The value of a column by its name.
+pub fn value_of<'a>(columns: &'static [Column], row: &'a [u8], name: &str) -> Option<Value<'a>> {
+    values(columns, row).find(|value| value.column.name == name)
+}
+
 /// The number in a column that is not nullable; of a time its milliseconds. 0 where there is no such column.
 pub fn number_of(columns: &'static [Column], row: &[u8], name: &str) -> u64 {
-    values(columns, row).find(|value| value.column.name == name).map_or(0, |value| unsigned(value.encoded))
+    value_of(columns, row, name).map_or(0, |value| unsigned(value.encoded))
 }
 
 /// Bytes of the row at the start of `bytes`; `None` where they end before it does.

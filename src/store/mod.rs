@@ -24,14 +24,14 @@ mod table;
 mod watch;
 
 pub use clickhouse::ClickHouseStore;
-pub use column::{Column, Value, key_of, number_of, values};
+pub use column::{Column, Value, key_of, number_of, value_of, values};
 pub use completeness::{Completeness, RowDifference};
 pub use connection::connect;
 pub use error::StoreError;
 pub use janitor::{Cleaned, Janitor};
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};
-pub use stored::{DroppedWeeks, OffsetRange, StoredRows};
+pub use stored::{DroppedWeeks, OffsetRange, RefusedSelection, StoredRows};
 pub use table::Table;
 pub use watch::watch_clickhouse;
 

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use super::column::{Column, row_length};
 use super::connection::{Attempt, connect, statement_timeout};
 use super::rows::week_of_day;
-use super::{StoreError, Table, TopicIdentity};
+use super::{StoreError, Table, TopicIdentity, ledger};
 use crate::config::ClickHouseConfig;
-use crate::event::{EventTime, Offset, PartitionId};
+use crate::event::{EventTime, Offset, PartitionId, RecordTime};
+use crate::fold::Outcome;
 
 /// Offsets of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,21 @@ pub struct StoredRows {
     client: Client,
     timeout: Duration,
     topic: TopicIdentity,
+}
+
+/// Which refused records are asked for.
+#[derive(Clone, Debug)]
+pub struct RefusedSelection {
+    /// Refused as any of these.
+    pub outcomes: Vec<Outcome>,
+    /// Of one app; of all where there is none. Malformed records are of app "".
+    pub app: Option<String>,
+    /// Written at or after this time.
+    pub from: RecordTime,
+    /// Written before this time.
+    pub until: RecordTime,
+    /// What the workers have committed: what lies behind is not decided yet.
+    pub committed: Vec<(PartitionId, Offset)>,
 }
 
 /// Weeks whose rows were removed on purpose: what is missing of them is no loss.
@@ -153,6 +169,36 @@ impl StoredRows {
         let query = self.client.query(&statement).bind(self.topic.epoch.get()).bind(partition.get());
         let query = query.bind(from.get()).bind(sent.0.millis()).bind(sent.1.millis());
         self.stream(table, &keys, query, take).await
+    }
+
+    /// Gives every refused record that was refused on arrival and lies before what is committed to `take`, each once, in
+    /// the order in which they were written.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn refused_records(
+        &self,
+        selection: &RefusedSelection,
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let outcomes: Vec<&str> = selection.outcomes.iter().map(|outcome| outcome.name()).collect();
+        let partitions: Vec<u32> = selection.committed.iter().map(|(partition, _)| partition.get()).collect();
+        let committed: Vec<u64> = selection.committed.iter().map(|(_, offset)| offset.get()).collect();
+        let statement = format!("{} {}", Table::Rejections.select(), include_str!("sql/refused_records.sql"));
+        let query = self.client.query(&statement).bind(outcomes);
+        let query = query.bind(selection.app.is_none()).bind(selection.app.as_deref().unwrap_or_default());
+        let query = query.bind(selection.from.millis()).bind(selection.until.millis());
+        let epoch = self.topic.epoch.get();
+        let query = query.bind(epoch).bind(epoch).bind(partitions).bind(committed);
+        self.stream(Table::Rejections, Table::Rejections.columns(), query, take).await
+    }
+
+    /// Whether the ledger holds epochs before the current one.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn has_older_epochs(&self) -> Result<bool, StoreError> {
+        ledger::check_topic(&self.client, &self.topic, self.timeout).await
     }
 
     /// The ends of flushes behind the range's first offset and not behind its end, ascending, the first `most` of them.

@@ -1,27 +1,21 @@
-//! The tables, asked patiently: a verification of hours does not end because ClickHouse did not answer once.
+//! The tables of ClickHouse, as they are compared.
 
 use std::ops::ControlFlow;
-use std::thread;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use super::counts::CountsComparison;
 use super::facts::FactComparison;
 use super::ledger::LedgerTotals;
+use super::patience::patiently;
 use super::range::FlushEnds;
 use super::report::Findings;
 use crate::event::{Offset, PartitionId};
 use crate::fold::Partition;
-use crate::log::SourceError;
 use crate::store::{
     ClickHouseStore, DroppedWeeks, HydrationRequest, OffsetRange, RowBatch, Store as _, StoreError, StoredRows, Table,
     TopicIdentity,
 };
-
-/// How often something is asked that ClickHouse does not answer, and the first pause between, doubled each time.
-const ATTEMPTS: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The tables whose rows are facts.
 const FACTS: [Table; 9] = [
@@ -159,38 +153,4 @@ impl Tables {
         }
         Ok(comparison)
     }
-}
-
-/// Something that may pass.
-pub(super) trait MayPass: std::fmt::Display {
-    /// Whether asking again may help.
-    fn may_pass(&self) -> bool;
-}
-
-impl MayPass for StoreError {
-    fn may_pass(&self) -> bool {
-        self.is_retryable()
-    }
-}
-
-impl MayPass for SourceError {
-    fn may_pass(&self) -> bool {
-        self.is_transient()
-    }
-}
-
-/// Asks again where nobody answered.
-pub(super) fn patiently<T, E: MayPass>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..ATTEMPTS {
-        match ask() {
-            Err(error) if error.may_pass() => {
-                tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "asking again");
-                thread::sleep(pause);
-                pause *= 2;
-            }
-            answer => return answer,
-        }
-    }
-    ask()
 }

@@ -37,6 +37,8 @@ mod fold_restoring;
 mod fold_rosters;
 mod log_reader;
 mod plain_fold;
+mod replay_rebuild;
+mod replay_rejections;
 mod road_limits;
 mod sdk;
 mod simulation;

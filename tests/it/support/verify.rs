@@ -5,7 +5,37 @@
 use std::path::Path;
 use std::process::Output;
 
+use seenby::config::Delivery;
+
+use super::traffic::Traffic;
 use super::worker::Deployment;
+
+/// Partitions of mixed traffic.
+const PARTITIONS: u32 = 3;
+
+/// A deployment whose worker has counted `events` of mixed traffic, with policies and erasures between, in many flushes.
+pub fn counted(test: &str, events: usize) -> (Deployment, Traffic) {
+    let mut deployment = Deployment::new(test, PARTITIONS, Delivery::ExactlyOnce);
+    deployment.config.worker.flush_interval_ms = 5;
+    deployment.config.worker.flush_records = 100;
+    let mut traffic = Traffic::new(1);
+    count(&deployment, &mut traffic, events);
+    (deployment, traffic)
+}
+
+/// Piece by piece, so that there are many flushes.
+pub fn count(deployment: &Deployment, traffic: &mut Traffic, events: usize) {
+    let worker = deployment.start();
+    for piece in 0..events / 200 {
+        if piece % 2 == 0 {
+            deployment.produce(&[traffic.control()]);
+        }
+        let events: Vec<_> = (0..200).map(|_| traffic.event()).collect();
+        deployment.produce(&events);
+        deployment.wait_for_commit();
+    }
+    worker.stop(false).unwrap();
+}
 
 /// What `seenby verify --format json` said.
 #[derive(Debug)]

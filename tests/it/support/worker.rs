@@ -405,6 +405,14 @@ impl Deployment {
         answer.elements().iter().for_each(|element| element.error().unwrap());
     }
 
+    /// Lets the log of a partition begin at an offset, as retention does.
+    pub fn cut_log(&self, partition: i32, offset: i64) {
+        let mut begins = rdkafka::TopicPartitionList::new();
+        begins.add_partition_offset(&self.config.kafka.topics.events, partition, KafkaOffset::Offset(offset)).unwrap();
+        let answer = self.runtime.block_on(self.admin().delete_records(&begins, &AdminOptions::new())).unwrap();
+        answer.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
     /// Breaks the rule that an events topic keeps its partition count.
     pub fn add_partition(&self) {
         let more = NewPartitions::new(&self.config.kafka.topics.events, self.partitions as usize + 1);
