@@ -98,7 +98,8 @@ pub trait Group: Clone + Send + 'static {
     /// First offset of the log, and the one after its last committed record.
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError>;
 
-    /// Commits positions outside of a transaction.
+    /// Commits positions outside of a transaction, as the member that this is at that moment: refused once its session
+    /// has ended, as somebody else may have committed since.
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError>;
 }
 
