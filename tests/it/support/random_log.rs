@@ -45,17 +45,27 @@ pub fn log(content: Content, length: usize) -> impl Strategy<Value = Vec<TimedRe
 
 /// A log of so many records, drawn from a generator of the caller's.
 pub fn drawn(random: &mut impl Rng, content: Content, length: usize) -> Vec<TimedRecord> {
-    let step = |_| Step {
-        kind: random.random_range(0..100),
-        user: random.random_range(0..4),
-        peer: random.random_range(0..4),
-        message: random.random_range(0..4),
-        clock: random.random_range(0..100),
-        lag: random.random_range(0..40),
-        twist: random.random_range(0..60),
+    let mut bytes = vec![0; length.saturating_sub(1) * BYTES_PER_STEP];
+    random.fill_bytes(&mut bytes);
+    of_bytes(content, &bytes)
+}
+
+/// What decides one record.
+pub const BYTES_PER_STEP: usize = 7;
+
+/// The log that bytes stand for, whatever they are.
+pub fn of_bytes(content: Content, bytes: &[u8]) -> Vec<TimedRecord> {
+    let step = |bytes: &[u8; BYTES_PER_STEP]| Step {
+        kind: bytes[0] % 100,
+        user: bytes[1] % 4,
+        peer: bytes[2] % 4,
+        message: bytes[3] % 4,
+        clock: bytes[4] % 100,
+        lag: bytes[5] % 40,
+        twist: bytes[6] % 60,
     };
-    let steps: Vec<Step> = (1..length).map(step).collect();
-    records(content, &steps)
+    let (steps, _) = bytes.as_chunks();
+    records(content, &steps.iter().map(step).collect::<Vec<_>>())
 }
 
 const USERS: [&str; 4] = ["ada", "bo", "cy", "di"];
