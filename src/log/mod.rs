@@ -83,7 +83,7 @@ pub trait Source {
     /// How far partitions are read, those of which it is known: every record in front of a position was handed on by
     /// [`Source::poll`], and whatever else stands there is never handed on (markers of transactions, records of aborted
     /// ones). So a position can be committed once everything that was polled is done.
-    fn positions(&self) -> Vec<(PartitionId, Offset)>;
+    fn positions(&mut self) -> Vec<(PartitionId, Offset)>;
 
     /// Ends the membership's process side. Without `leave` a static member stays in the group until its session ends, so
     /// that a restart moves nothing.

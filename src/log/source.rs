@@ -347,9 +347,11 @@ impl Source for KafkaSource {
         lock(&self.consumer.context().ends).get(&partition).copied()
     }
 
-    fn positions(&self) -> Vec<(PartitionId, Offset)> {
+    fn positions(&mut self) -> Vec<(PartitionId, Offset)> {
         let mut positions = self.told_positions();
-        positions.retain(|(partition, position)| self.stale_positions.get(partition) != Some(position));
+        // Once another one is told, or none, the old one is forgotten, and reading may well come to it again.
+        self.stale_positions.retain(|partition, stale| positions.contains(&(*partition, *stale)));
+        positions.retain(|(partition, _)| !self.stale_positions.contains_key(partition));
         positions
     }
 

@@ -169,7 +169,7 @@ impl Source for MemorySource {
         Some(self.world.with(|shared| shared.topic.end(partition)))
     }
 
-    fn positions(&self) -> Vec<(PartitionId, Offset)> {
+    fn positions(&mut self) -> Vec<(PartitionId, Offset)> {
         self.positions.iter().map(|(partition, position)| (*partition, *position)).collect()
     }
 

@@ -130,7 +130,7 @@ impl Source for SteadySource {
         None
     }
 
-    fn positions(&self) -> Vec<(PartitionId, Offset)> {
+    fn positions(&mut self) -> Vec<(PartitionId, Offset)> {
         self.shared.borrow().next.iter().map(|(partition, next)| (*partition, *next)).collect()
     }
 
