@@ -15,8 +15,8 @@ use crate::support::worker::Deployment;
 const TANGLED: usize = 3_000;
 const TO_ONE_CONTROL: usize = 150;
 
-/// Lifelike records are spread over the last day, so that a run of any length ends before now.
-const LIFELIKE: u64 = 250_000;
+/// Lifelike records are spread over the last day, so that none is ahead of now; enough of them for a run of some minutes.
+const LIFELIKE: u64 = 600_000;
 
 /// Sends so many records a second until it is told to stop; what waited for a broker is made up for.
 pub fn send(deployment: &Deployment, seed: u64, rate: u32, is_over: &AtomicBool) {
