@@ -81,6 +81,14 @@ impl Servers {
     }
 }
 
+impl Drop for Servers {
+    /// At once: an orderly end would go on writing to a folder that goes as well.
+    fn drop(&mut self) {
+        self.kill_clickhouse();
+        self.kill_kafka();
+    }
+}
+
 /// One run's deployment: its topics and tables, a gate before ClickHouse, and workers behind it.
 pub struct Cluster<'a> {
     pub servers: &'a mut Servers,
