@@ -103,6 +103,16 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+/// Where a worker takes the state of a partition from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryMode {
+    /// From ClickHouse; where rows are missing there, from before them, folding the log again from there on.
+    Hydrate,
+    /// From the log, as far back as it reaches, and from ClickHouse what was before; rows are written once more.
+    Replay,
+}
+
 /// How workers work.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -113,6 +123,9 @@ pub struct WorkerConfig {
     pub instance: String,
     /// How exactly effects are delivered to Kafka.
     pub delivery: Delivery,
+    /// Where the state of a partition comes from: "hydrate" reads ClickHouse, and folds the log again only where rows are
+    /// missing there; "replay" always folds the log again, as far back as it reaches.
+    pub recovery: RecoveryMode,
     /// The longest time between two flushes, in ms.
     pub flush_interval_ms: u64,
     /// The most records in one flush.
@@ -283,6 +296,7 @@ impl Default for WorkerConfig {
             threads: 1,
             instance: "worker-1".to_owned(),
             delivery: Delivery::ExactlyOnce,
+            recovery: RecoveryMode::Hydrate,
             flush_interval_ms: 500,
             flush_records: 200_000,
             flush_bytes: 64 * 1024 * 1024,

@@ -48,6 +48,9 @@ pub trait LogReader {
     /// [`SourceError::OutOfRange`] where the log does not hold the records; [`SourceError::Unavailable`] where it gave
     /// nothing for a bounded time, as it does where `until` is beyond its end.
     fn read(&mut self, until: Offset, batch: &mut RecordBatch) -> Result<Offset, SourceError>;
+
+    /// Leaves what is being read: nothing more is fetched.
+    fn end(&mut self) {}
 }
 
 /// A consumer with a manual assignment.
@@ -177,6 +180,14 @@ impl LogReader for KafkaLogReader {
         self.begun = Some((partition, from));
         self.held = None;
         Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "leaving a partition");
+        }
+        self.begun = None;
+        self.held = None;
     }
 
     fn read(&mut self, until: Offset, batch: &mut RecordBatch) -> Result<Offset, SourceError> {

@@ -148,8 +148,14 @@ pub(super) async fn completeness(
     let older_ends = if has_older_epochs { reader.older_ends(topic.epoch).await? } else { Vec::new() };
     let older_watermark = older_ends.iter().map(|end| watermark_of(end.watermark)).max().unwrap_or_default();
 
-    // Rows beyond the last boundary are in no total yet.
-    let ends: Vec<&EndRow> = boundaries.iter().chain(&older_ends).collect();
+    // Rows beyond the last boundary are in no total yet; before the first one there are none.
+    let without_flush: Vec<EndRow> = requests
+        .iter()
+        .map(|request| (place_of(topic.epoch, request.partition), request.committed.get()))
+        .filter(|(place, _)| !boundaries.iter().any(|end| end.place == *place))
+        .map(|(place, next_offset)| EndRow { place, next_offset, watermark: 0 })
+        .collect();
+    let ends: Vec<&EndRow> = boundaries.iter().chain(&without_flush).chain(&older_ends).collect();
     let differences = reader.differences(&ends).await?;
     let of_request = |request: &HydrationRequest| {
         let place = place_of(topic.epoch, request.partition);

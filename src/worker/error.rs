@@ -1,5 +1,6 @@
 //! Why a worker stops, or starts a pipeline again.
 
+use super::hydration::Shortfall;
 use crate::log::{CommitError, SourceError};
 use crate::store::StoreError;
 
@@ -62,23 +63,22 @@ pub enum WorkerError {
         /// Of this build.
         known: u32,
     },
-    /// The tables do not hold what was there when the offset was committed.
+    /// The tables do not hold what was there when the offset was committed, and the log does not reach back far enough to
+    /// fold it again.
     #[error(
-        "partition {partition}: offset {committed} was committed with the watermark {expected}, but the ledger reaches \
-         to offset {boundary} with the watermark {found}: rows are missing (a table restored from a backup?); restore \
-         them, or replay"
+        "partition {partition}: offset {committed} is committed, but {shortfall}; the log begins at offset {log_begin}, and \
+         the tables are complete as of no flush from there on that it could be folded again from. Restore the tables \
+         from a backup of a later time than the log's begin"
     )]
     RowsMissing {
         /// The partition.
         partition: u32,
         /// What is committed.
         committed: u64,
-        /// The last flush boundary in the ledger up to it; 0 where there is none.
-        boundary: u64,
-        /// In the commit, ms since 1970.
-        expected: i64,
-        /// In the ledger, ms since 1970.
-        found: i64,
+        /// What is missing.
+        shortfall: Shortfall,
+        /// The first offset of the log.
+        log_begin: u64,
     },
     /// Partitions were added to a topic whose count is fixed for its life.
     #[error(

@@ -42,6 +42,12 @@ pub struct WorkerMetrics {
     pub hydration_rows: IntCounter,
     /// Duration of hydrations.
     pub hydration_seconds: Histogram,
+    /// Partitions that are being read back.
+    pub hydrating_partitions: IntGauge,
+    /// Partitions whose log was folded again because the tables lagged behind what is committed.
+    pub replays: IntCounter,
+    /// Records folded again so.
+    pub replayed_records: IntCounter,
     /// Partitions that are read.
     pub partitions: IntGauge,
     /// Cleanings of the tables, by `result`: `ok` or `failed`.
@@ -86,6 +92,9 @@ impl WorkerMetrics {
         registry.register(Box::new(flush_seconds.clone()))?;
         let partitions = IntGauge::new("seenby_partitions", "Partitions that this process reads")?;
         registry.register(Box::new(partitions.clone()))?;
+        let hydrating_partitions =
+            IntGauge::new("seenby_hydrating_partitions", "Partitions whose state is being read back")?;
+        registry.register(Box::new(hydrating_partitions.clone()))?;
         Ok(Self {
             records: counters(
                 "seenby_records_total",
@@ -136,6 +145,12 @@ impl WorkerMetrics {
                 "Duration of a hydration",
                 prometheus::exponential_buckets(0.01, 2.0, 15)?,
             )?,
+            hydrating_partitions,
+            replays: counter(
+                "seenby_replays_total",
+                "Partitions whose log was folded again, as ClickHouse lagged behind what is committed",
+            )?,
+            replayed_records: counter("seenby_replayed_records_total", "Records folded again up to what is committed")?,
             partitions,
             janitor_runs: counters("seenby_janitor_runs_total", "Cleanings of the tables, by result", &["result"])?,
             janitor_weeks: counters("seenby_janitor_weeks_total", "Weeks dropped behind the retention", &["table"])?,

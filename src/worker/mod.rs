@@ -26,7 +26,7 @@ pub use clock::{Clock, SystemClock};
 pub use effects::{Effects, FlushAnswer};
 pub use error::{Recovery, WorkerError};
 pub use flush::{Flush, FlushBuilder, FlushedPartition, Tallies};
-pub use hydration::{HydrationAnswer, HydrationJob, Hydrator, ReadyPartition};
+pub use hydration::{HydrationAnswer, HydrationJob, HydrationSettings, Hydrator, ReadyPartition, Shortfall};
 pub use intake::{Intake, IntakeLimits, IntakeQueues};
 pub use metrics::{OutcomeTally, WorkerMetrics};
 pub use ownership::{CleaningDuty, Ownership};
@@ -37,10 +37,11 @@ pub use stop::StopSignal;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::config::{Config, Delivery};
-use crate::event::{Epoch, PartitionId};
+use crate::config::{Config, Delivery, KafkaConfig};
+use crate::event::{Epoch, Offset, PartitionId};
 use crate::log::{
-    CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, PlainCommitter, TransactionalCommitter, topics,
+    CommitError, Committer, KafkaGroup, KafkaLogReader, KafkaSource, LogReader, PartitionEffects, PlainCommitter,
+    RecordBatch, SourceError, TransactionalCommitter, topics,
 };
 use crate::observe::{Telemetry, serve_in_background};
 use crate::store::{ClickHouseStore, Janitor, TopicIdentity, check_schema, connect, watch_clickhouse};
@@ -201,6 +202,7 @@ impl Connect for KafkaAndClickHouse {
     type Source = KafkaSource;
     type Committer = KafkaCommitter;
     type Store = ClickHouseStore;
+    type LogReader = LogReaderOnDemand;
 
     fn source(&mut self) -> Result<KafkaSource, WorkerError> {
         let instance = format!("{}-{}", self.config.worker.instance, self.thread);
@@ -218,6 +220,43 @@ impl Connect for KafkaAndClickHouse {
 
     fn store(&mut self) -> ClickHouseStore {
         ClickHouseStore::new(self.config.clickhouse.clone(), self.runtime.clone())
+    }
+
+    fn log_reader(&mut self) -> LogReaderOnDemand {
+        LogReaderOnDemand { kafka: self.config.kafka.clone(), reader: None }
+    }
+}
+
+/// A client of its own while the log is read outside of the group, which is seldom.
+struct LogReaderOnDemand {
+    kafka: KafkaConfig,
+    reader: Option<KafkaLogReader>,
+}
+
+impl LogReaderOnDemand {
+    fn reader(&mut self) -> Result<&mut KafkaLogReader, SourceError> {
+        match &mut self.reader {
+            Some(reader) => Ok(reader),
+            none => Ok(none.insert(KafkaLogReader::new(&self.kafka)?)),
+        }
+    }
+}
+
+impl LogReader for LogReaderOnDemand {
+    fn log_range(&mut self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {
+        self.reader()?.log_range(partition)
+    }
+
+    fn begin(&mut self, partition: PartitionId, from: Offset) -> Result<(), SourceError> {
+        self.reader()?.begin(partition, from)
+    }
+
+    fn read(&mut self, until: Offset, batch: &mut RecordBatch) -> Result<Offset, SourceError> {
+        self.reader()?.read(until, batch)
+    }
+
+    fn end(&mut self) {
+        self.reader = None;
     }
 }
 

@@ -13,13 +13,13 @@ use super::StartOptions;
 use super::clock::Clock;
 use super::effects::Effects;
 use super::error::{Recovery, WorkerError};
-use super::hydration::Hydrator;
+use super::hydration::{HydrationSettings, Hydrator};
 use super::intake::{Intake, IntakeLimits, IntakeQueues};
 use super::metrics::WorkerMetrics;
 use super::ownership::{CleaningDuty, Ownership};
 use super::stop::StopSignal;
-use crate::config::Config;
-use crate::log::{Committer, Source};
+use crate::config::{Config, RecoveryMode};
+use crate::log::{Committer, LogReader, Source};
 use crate::observe::Condition;
 use crate::store::{Store, TopicIdentity};
 
@@ -41,6 +41,8 @@ pub trait Connect: Send {
     type Committer: Committer;
     /// Where rows go.
     type Store: Store;
+    /// What reads the log outside of the group.
+    type LogReader: LogReader + Send;
 
     /// A new source.
     ///
@@ -56,6 +58,9 @@ pub trait Connect: Send {
 
     /// A new store; it connects when it is used.
     fn store(&mut self) -> Self::Store;
+
+    /// A new reader of the log; it connects when it is used.
+    fn log_reader(&mut self) -> Self::LogReader;
 }
 
 /// What a pipeline is told once.
@@ -71,6 +76,8 @@ pub struct PipelineSettings {
     pub limits: IntakeLimits,
     /// How long a flush is tried.
     pub flush_deadline: Duration,
+    /// How states are recovered.
+    pub recovery: RecoveryMode,
     /// Of this start.
     pub options: StartOptions,
 }
@@ -95,6 +102,7 @@ impl PipelineSettings {
                 revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
             },
             flush_deadline: max_poll_interval,
+            recovery: worker.recovery,
             options: StartOptions::default(),
         }
     }
@@ -166,7 +174,8 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
     }
 
     fn run_threads(&mut self, source: C::Source, committer: C::Committer) -> (Result<(), WorkerError>, C::Source) {
-        let PipelineSettings { topic, group, thread, limits, flush_deadline, options } = self.settings.clone();
+        let PipelineSettings { topic, group, thread, limits, flush_deadline, recovery, options } =
+            self.settings.clone();
         let ownership = Ownership::with_duty(self.duty.clone());
         let mut effects = Effects::new(
             self.connect.store(),
@@ -180,13 +189,19 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
         let mut hydrator = Hydrator::new(
             self.connect.store(),
             source.group(),
-            group,
-            topic.clone(),
+            self.connect.log_reader(),
+            HydrationSettings {
+                topic: topic.clone(),
+                group,
+                recovery,
+                flush_records: limits.flush_records,
+                flush_bytes: limits.flush_bytes,
+                accepts_fold_version: options.accept_fold_version,
+            },
             self.clock.clone(),
             ownership.clone(),
             self.metrics.clone(),
         );
-        hydrator.accept_fold_version(options.accept_fold_version);
         let (flush_sender, flush_receiver) = bounded(1);
         let (flush_answer_sender, flush_answer_receiver) = unbounded();
         let (hydration_sender, hydration_receiver) = unbounded();

@@ -91,6 +91,7 @@ impl<'a, R: LogReader> Replay<'a, R> {
 
     /// Gives the state back. As of a target behind its last record only after [`Replay::end_flush`].
     pub fn into_state(self) -> Partition {
+        self.reader.end();
         self.state
     }
 }

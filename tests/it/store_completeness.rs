@@ -75,8 +75,11 @@ fn as_of_every_boundary_the_tables_hold_what_the_ledger_counts() {
         let [(partition, first), _] = flushes[0][..] else { panic!("two partitions") };
         let between = completeness(&mut store, &topic, &[(partition, first + 1)]).remove(0);
         assert_eq!((between.boundary, between.differences), (Some(Offset::new(first)), vec![]));
-        let before = completeness(&mut store, &topic, &[(partition, first - 1)]).remove(0);
+        let before = completeness(&mut store, &topic, &[(partition, 0)]).remove(0);
         assert_eq!((before.boundary, before.differences), (None, vec![]));
+        let before = completeness(&mut store, &topic, &[(partition, first - 1)]).remove(0);
+        assert_eq!(before.boundary, None);
+        assert!(before.differences.iter().any(|difference| difference.expected == 0), "rows, but no flush");
 
         let boundaries = store.store.boundaries(&topic, PartitionId::new(0), Offset::new(0), Offset::new(first));
         assert_eq!(boundaries.unwrap(), [Offset::new(first)]);

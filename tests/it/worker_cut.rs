@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 
 use seenby::config::{Config, Delivery};
 use seenby::event::PartitionId;
-use seenby::log::{CommitError, Committer, KafkaGroup, KafkaSource, PartitionEffects, TransactionalCommitter};
+use seenby::log::{
+    CommitError, Committer, KafkaGroup, KafkaLogReader, KafkaSource, PartitionEffects, TransactionalCommitter,
+};
 use seenby::observe::Telemetry;
 use seenby::store::ClickHouseStore;
 use seenby::worker::{
@@ -61,6 +63,7 @@ impl Connect for CutParts {
     type Source = KafkaSource;
     type Committer = CutCommitter;
     type Store = ClickHouseStore;
+    type LogReader = KafkaLogReader;
 
     fn source(&mut self) -> Result<KafkaSource, WorkerError> {
         Ok(KafkaSource::subscribe(&self.config, &format!("{}-0", self.config.worker.instance))?)
@@ -73,6 +76,10 @@ impl Connect for CutParts {
 
     fn store(&mut self) -> ClickHouseStore {
         ClickHouseStore::new(self.config.clickhouse.clone(), self.runtime.handle().clone())
+    }
+
+    fn log_reader(&mut self) -> KafkaLogReader {
+        KafkaLogReader::new(&self.config.kafka).unwrap()
     }
 }
 

@@ -87,7 +87,7 @@ fn a_seed_always_goes_the_same_way() {
 /// That a mistake breaks one of these invariants within so many seeds.
 fn caught(mistake: Mistake, by: &[Invariant]) {
     let found = Mutex::new(None);
-    run_seeds(1, 1_000, mistake, |seed, report| {
+    run_seeds(1, 5_000, mistake, |seed, report| {
         let violation = report.violations.into_iter().find(|violation| by.contains(&violation.invariant));
         let is_found = violation.is_some();
         if let Some(violation) = violation {
@@ -110,11 +110,11 @@ fn a_ledger_of_differences_is_caught() {
     caught(Mistake::LedgerOfDifferences, &[Invariant::Hydration]);
 }
 
-/// Beyond the rows themselves, which differ from the first on: states and notifications come out wrong.
+/// Beyond the rows themselves, which differ from the first on: states come out wrong, or a worker finds that the tables
+/// are not what the ledger counts and does not go on from them.
 #[test]
 fn settled_rows_at_their_own_offset_are_caught() {
-    caught(Mistake::OwnOffsetOnSettledRows, &[Invariant::Hydration]);
-    caught(Mistake::OwnOffsetOnSettledRows, &[Invariant::Notifications]);
+    caught(Mistake::OwnOffsetOnSettledRows, &[Invariant::Hydration, Invariant::NobodyIsNeeded]);
 }
 
 #[test]

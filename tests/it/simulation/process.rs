@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use prometheus::Registry;
+use seenby::config::RecoveryMode;
+use seenby::event::{Offset, PartitionId};
 use seenby::fold::Partition;
-use seenby::log::{Source as _, SourceError};
+use seenby::log::{LogReader, RecordBatch, Source as _, SourceError};
 use seenby::worker::{
-    Effects, Hydrator, Intake, IntakeLimits, IntakeQueues, Ownership, Recovery, WorkerError, WorkerMetrics,
+    Effects, HydrationSettings, Hydrator, Intake, IntakeLimits, IntakeQueues, Ownership, Recovery, WorkerError,
+    WorkerMetrics,
 };
 
 use super::coroutine::{self, Coroutine};
@@ -21,6 +24,24 @@ use super::world::{SimulatedClock, World, topic};
 
 /// Nobody looks at them, so all workers of all runs share one set.
 static METRICS: LazyLock<WorkerMetrics> = LazyLock::new(|| WorkerMetrics::register(&Registry::new()).unwrap());
+
+/// The log outside of the group. No order of events makes a worker's own tables lack what it committed, so that nobody
+/// ever asks: folding again would heal what these runs are to find.
+struct NothingToFoldAgain;
+
+impl LogReader for NothingToFoldAgain {
+    fn log_range(&mut self, _: PartitionId) -> Result<(Offset, Offset), SourceError> {
+        Err(SourceError::OutOfRange { topic: topic().topic })
+    }
+
+    fn begin(&mut self, _: PartitionId, _: Offset) -> Result<(), SourceError> {
+        Err(SourceError::OutOfRange { topic: topic().topic })
+    }
+
+    fn read(&mut self, _: Offset, _: &mut RecordBatch) -> Result<Offset, SourceError> {
+        Err(SourceError::OutOfRange { topic: topic().topic })
+    }
+}
 
 /// How the flushes of a run are cut.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +120,15 @@ impl Process {
         let mut hydrator = Hydrator::new(
             MemoryStore::new(world, held_back),
             source.group(),
-            "seenby".to_owned(),
-            topic(),
+            NothingToFoldAgain,
+            HydrationSettings {
+                topic: topic(),
+                group: "seenby".to_owned(),
+                recovery: RecoveryMode::Hydrate,
+                flush_records: limits.intake.flush_records,
+                flush_bytes: limits.intake.flush_bytes,
+                accepts_fold_version: false,
+            },
             clock.clone(),
             ownership.clone(),
             METRICS.clone(),
