@@ -113,3 +113,70 @@ impl<'a> CountsComparison<'a> {
 fn offset_of(table: Table, row: &[u8]) -> u64 {
     number_of(table.columns(), row, "offset")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{AppId, Chat, ConversationKey, Epoch, MessageId, Offset, PartitionId, UserId};
+    use crate::fold::fact::{CountsFact, Sink as _};
+    use crate::store::{RowBatch, TopicIdentity};
+
+    /// Rows of (message, offset, readers).
+    fn rows(counts: &[(&str, u64, u32)]) -> RowBatch {
+        let mut batch = RowBatch::new(TopicIdentity { topic: "t".to_owned(), epoch: Epoch::new(1), partitions: 1 });
+        for (message, offset, readers) in counts {
+            batch.partition(PartitionId::new(0)).counts(&CountsFact {
+                app: AppId::trusted("o#a"),
+                conversation: ConversationKey::trusted("o#a/g/g1"),
+                chat: Chat::Group,
+                message: MessageId::trusted(message),
+                sent_at: EventTime::from_millis(1_000),
+                sender: UserId::trusted("alice"),
+                distinct: *readers,
+                retained: *readers,
+                delivered: 0,
+                offset: Offset::new(*offset),
+            });
+        }
+        batch
+    }
+
+    /// How many differences there are where the fold gives `expected`, and ClickHouse has `stored` within the range and
+    /// rows of `newer` messages behind it.
+    fn differences(expected: &[(&str, u64, u32)], stored: &[(&str, u64, u32)], newer: &[&str]) -> u64 {
+        let expected = rows(expected);
+        let table = Table::MessageCounts;
+        let mut comparison = CountsComparison::new(table, expected.table(table), &DroppedWeeks::default());
+        rows(stored).table(table).iter().for_each(|row| comparison.take(row));
+        let of_newer: Vec<_> = newer.iter().map(|message| (*message, 99, 9)).collect();
+        rows(&of_newer).table(table).iter().for_each(|row| comparison.take_newer(&key_of(table.columns(), row)));
+        let mut differences = Differences::new(0);
+        comparison.finish(&mut differences);
+        differences.total()
+    }
+
+    const FOLDED: &[(&str, u64, u32)] = &[("m1", 3, 1), ("m1", 8, 2), ("m2", 5, 1)];
+
+    #[test]
+    fn only_the_last_row_of_a_message_has_to_be_right() {
+        assert_eq!(differences(FOLDED, FOLDED, &[]), 0);
+        assert_eq!(differences(FOLDED, &[("m1", 8, 2), ("m2", 5, 1)], &[]), 0, "merged");
+        assert_eq!(differences(FOLDED, &[("m1", 7, 9), ("m1", 8, 2), ("m2", 5, 1)], &[]), 0, "a dead worker's flush");
+    }
+
+    #[test]
+    fn what_is_superseded_may_be_anything() {
+        assert_eq!(differences(FOLDED, &[("m2", 5, 1)], &["m1"]), 0);
+        assert_eq!(differences(FOLDED, &[("m1", 3, 1), ("m2", 5, 1)], &["m1"]), 0);
+    }
+
+    #[test]
+    fn stale_wrong_missing_and_unexplained_counts_are_told() {
+        assert_eq!(differences(FOLDED, &[("m1", 3, 1), ("m2", 5, 1)], &[]), 1, "stale");
+        assert_eq!(differences(FOLDED, &[("m1", 8, 3), ("m2", 5, 1)], &[]), 1, "wrong");
+        assert_eq!(differences(FOLDED, &[("m1", 8, 2), ("m1", 8, 3), ("m2", 5, 1)], &[]), 1, "right and wrong");
+        assert_eq!(differences(FOLDED, &[("m1", 8, 2)], &[]), 1, "missing");
+        assert_eq!(differences(FOLDED, &[("m1", 8, 2), ("m1", 9, 3), ("m2", 5, 1)], &[]), 1, "newer than the log says");
+        assert_eq!(differences(FOLDED, &[("m1", 8, 2), ("m2", 5, 1), ("m3", 6, 1)], &[]), 1, "of no message");
+    }
+}

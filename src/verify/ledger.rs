@@ -179,3 +179,81 @@ fn at_offset(row: &[u8], other: &[u8]) -> Vec<u8> {
         .copied()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, PartitionId, RecordTime};
+    use crate::fold::fact::{LedgerFact, Measure, Sink as _};
+    use crate::store::{RowBatch, TopicIdentity};
+
+    /// Rows of (type, end of flush, total), all of one hour.
+    fn rows(cells: &[(&str, u64, u64)]) -> RowBatch {
+        let mut batch = RowBatch::new(TopicIdentity { topic: "t".to_owned(), epoch: Epoch::new(1), partitions: 1 });
+        for (event_type, next_offset, total) in cells {
+            batch.partition(PartitionId::new(0)).ledger(&LedgerFact {
+                app: "o#a",
+                event_type,
+                measure: Measure::Records,
+                outcome: "stored",
+                hour: RecordTime::from_millis(3_600_000),
+                total: *total,
+                buckets: &[],
+                next_offset: Offset::new(*next_offset),
+            });
+        }
+        batch
+    }
+
+    /// What is said of `stored` in a range up to 20, where the fold gives `expected`: missing, too many, different.
+    fn compared(expected: &[(&str, u64, u64)], stored: &[(&str, u64, u64)]) -> (usize, usize, usize) {
+        use super::super::DifferenceKind as Kind;
+        let stored: Vec<Vec<u8>> = rows(stored).table(Table::Ledger).iter().map(<[u8]>::to_vec).collect();
+        let mut differences = Differences::new(10);
+        let compared = LedgerTotals::default().compare(
+            Offset::new(20),
+            rows(expected).table(Table::Ledger),
+            &stored,
+            &mut differences,
+        );
+        assert_eq!(compared, expected.len() as u64);
+        let of = |kind| differences.kept().iter().filter(|difference| difference.kind == kind).count();
+        (of(Kind::Missing), of(Kind::Extra), of(Kind::Differs))
+    }
+
+    const FOLDED: &[(&str, u64, u64)] = &[("message", 10, 1), ("read", 10, 4), ("read", 20, 6)];
+
+    #[test]
+    fn equal_totals_agree_however_often_they_were_written() {
+        assert_eq!(compared(FOLDED, FOLDED), (0, 0, 0));
+        let twice = [("message", 10, 1), ("message", 10, 1), ("read", 10, 4), ("read", 20, 6), ("read", 20, 6)];
+        assert_eq!(compared(FOLDED, &twice), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_flush_may_have_begun_before_the_end_of_a_dead_workers_one() {
+        // The dead worker wrote at 10; the living one folded from the start to 20, and so wrote messages there, too.
+        let stored = [("message", 10, 1), ("read", 10, 4), ("message", 20, 1), ("read", 20, 6)];
+        assert_eq!(compared(FOLDED, &stored), (0, 0, 0));
+        let wrong = [("message", 10, 1), ("read", 10, 4), ("message", 20, 2), ("read", 20, 6)];
+        assert_eq!(compared(FOLDED, &wrong), (0, 0, 1));
+    }
+
+    #[test]
+    fn missing_and_wrong_totals_and_those_of_no_flush_are_told() {
+        assert_eq!(compared(FOLDED, &[("message", 10, 1), ("read", 20, 6)]), (1, 0, 0));
+        assert_eq!(compared(FOLDED, &[("message", 10, 1), ("read", 10, 5), ("read", 20, 6)]), (0, 0, 1));
+        assert_eq!(
+            compared(FOLDED, &[("message", 10, 1), ("read", 10, 4), ("read", 15, 5), ("read", 20, 6)]),
+            (0, 1, 0)
+        );
+        let unknown_cell = [("message", 10, 1), ("read", 10, 4), ("recall", 20, 1), ("read", 20, 6)];
+        assert_eq!(compared(FOLDED, &unknown_cell), (0, 1, 0));
+    }
+
+    #[test]
+    fn an_end_that_was_thinned_away_is_passed_over_but_not_that_of_the_range() {
+        assert_eq!(compared(FOLDED, &[("read", 20, 6)]), (0, 0, 0));
+        assert_eq!(compared(FOLDED, &[("message", 10, 1), ("read", 10, 4)]), (1, 0, 0));
+    }
+}

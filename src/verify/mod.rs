@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::runtime::Handle;
 
 pub use difference::{ColumnDifference, Difference, DifferenceKind};
 pub use error::VerifyError;
@@ -83,14 +84,14 @@ const CHUNK_BYTES: usize = 128 * 1024 * 1024;
 /// after the chunk at hand.
 ///
 /// # Errors
-/// [`VerifyError`]: nothing, or not all that was asked for, can be said.
+/// [`VerifyError`]: nothing, or not all that was asked for, can be said, and nothing that was looked at differs.
 pub fn run(config: &Config, arguments: &VerifyArgs) -> Result<bool, VerifyError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|source| VerifyError::System { doing: "listening for signals", source })?;
     }
-    let report = verify(config, arguments, &stop)?;
+    let (report, cut_short) = verify(config, arguments, &stop)?;
     let mut out = std::io::stdout();
     match arguments.format {
         Format::Text => write!(out, "{report}")?,
@@ -99,22 +100,53 @@ pub fn run(config: &Config, arguments: &VerifyArgs) -> Result<bool, VerifyError>
             writeln!(out)?;
         }
     }
-    if stop.load(Ordering::Relaxed) && report.is_clean() {
-        return Err(VerifyError::Interrupted);
+    match cut_short {
+        Some(error) if report.is_clean() => Err(error),
+        Some(error) => {
+            tracing::error!(%error, "not everything was verified");
+            Ok(false)
+        }
+        None => Ok(report.is_clean()),
     }
-    Ok(report.is_clean())
 }
 
-/// Verifies until it is told to stop.
+/// Verifies until it is told to stop. What was found by then is reported also where it could not go on, with the reason.
 ///
 /// # Errors
-/// [`VerifyError`].
-pub fn verify(config: &Config, arguments: &VerifyArgs, stop: &AtomicBool) -> Result<Report, VerifyError> {
+/// [`VerifyError`] where it could not begin.
+pub fn verify(
+    config: &Config,
+    arguments: &VerifyArgs,
+    stop: &AtomicBool,
+) -> Result<(Report, Option<VerifyError>), VerifyError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|source| VerifyError::System { doing: "making a runtime", source })?;
+    let (mut verification, ranges) = prepare(config, arguments, runtime.handle())?;
+    let mut cut_short = None;
+    for range in ranges {
+        cut_short = match verification.verify(range, stop) {
+            Ok(()) if stop.load(Ordering::Relaxed) => Some(VerifyError::Interrupted),
+            Ok(()) => None,
+            Err(error) => Some(error),
+        };
+        if cut_short.is_some() {
+            break;
+        }
+    }
+    verification.progress.finish();
+    let seconds = verification.progress.elapsed().as_secs_f64();
+    Ok((verification.findings.report(cut_short.is_none(), seconds), cut_short))
+}
+
+/// Finds out what there is to verify.
+fn prepare(
+    config: &Config,
+    arguments: &VerifyArgs,
+    runtime: &Handle,
+) -> Result<(Verification, Vec<OffsetRange>), VerifyError> {
     runtime.block_on(check_schema(&config.clickhouse, &connect(&config.clickhouse)))?;
     let mut log = KafkaLogReader::new(&config.kafka)?;
     let topic = TopicIdentity {
@@ -125,10 +157,10 @@ pub fn verify(config: &Config, arguments: &VerifyArgs, stop: &AtomicBool) -> Res
     let stored = StoredRows::new(&config.clickhouse, topic.clone());
     let mut tables = Tables {
         topic: topic.clone(),
-        store: ClickHouseStore::new(config.clickhouse.clone(), runtime.handle().clone()),
+        store: ClickHouseStore::new(config.clickhouse.clone(), runtime.clone()),
         dropped: runtime.block_on(stored.dropped_weeks())?,
         stored,
-        runtime: runtime.handle().clone(),
+        runtime: runtime.clone(),
     };
     // Rows of another topic under this epoch, or of another number of partitions, cannot be compared with this log.
     tables.store.frontiers(&topic)?;
@@ -141,7 +173,7 @@ pub fn verify(config: &Config, arguments: &VerifyArgs, stop: &AtomicBool) -> Res
         ranges.retain(|range| range.from < range.until);
     }
     let offsets = ranges.iter().map(|range| range.until.get() - range.from.get()).sum();
-    let mut verification = Verification {
+    let verification = Verification {
         log,
         tables,
         limits: ChunkLimits {
@@ -152,15 +184,7 @@ pub fn verify(config: &Config, arguments: &VerifyArgs, stop: &AtomicBool) -> Res
         findings: Findings::new(arguments.differences),
         progress: Progress::new(offsets),
     };
-    for range in ranges {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        verification.verify(range, stop)?;
-    }
-    verification.progress.finish();
-    let seconds = verification.progress.elapsed().as_secs_f64();
-    Ok(verification.findings.report(!stop.load(Ordering::Relaxed), seconds))
+    Ok((verification, ranges))
 }
 
 /// The range of each partition asked for.
