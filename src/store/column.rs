@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-/// One column, in the order in which [`super::rows`] encodes it.
+/// One column, in the order in which a flush encodes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     name: &'static str,
