@@ -29,7 +29,12 @@ fn goes_through(test: &str, fault: Fault, is_told: impl Fn(&RunningWorker) -> bo
     worker.wait_until_ready();
     relay.set(fault);
     deployment.produce(&[open_policy()]);
-    deployment.produce(&load(300, 3));
+    // A flush that waits in front of the busy one, and one in the making that is full: it takes more than one batch.
+    let records = load(300, 3);
+    for piece in records.chunks(200) {
+        deployment.produce(piece);
+        std::thread::sleep(Duration::from_millis(200));
+    }
     wait_until("the fault is met and told", || relay.met() > 1 && is_told(&worker));
     wait_until("the input stands still", || worker.metric("seenby_intake_paused") > 0.0);
     assert!(deployment.told().is_empty(), "nothing is told before its rows are written");

@@ -60,8 +60,10 @@ fn stalls_and_comes_back(test: &str, fail_points: &str) -> f64 {
 
     let records = load(200, 40);
     let mut pieces = records.chunks(500);
-    for piece in pieces.by_ref().take(4) {
+    // Each in a flush of its own.
+    for piece in pieces.by_ref().take(6) {
         deployment.produce(piece);
+        std::thread::sleep(Duration::from_millis(250));
     }
     stalled.signal("STOP");
     pieces.by_ref().take(4).for_each(|piece| deployment.produce(piece));
