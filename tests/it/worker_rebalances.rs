@@ -46,9 +46,9 @@ fn a_member_that_joins_aborts_an_open_transaction_which_is_repeated() {
     assert!(worker.terminate());
 }
 
-/// Stalls a worker past its session, and lets another one have its partitions meanwhile. Returns how many of its commits
-/// failed.
-fn stalls_and_comes_back(test: &str, fail_points: &str) -> f64 {
+/// Stalls a worker past its session as soon as `is_time`, asked with the number of records after each piece of the traffic,
+/// and lets another one have its partitions meanwhile. Returns how many of its commits failed.
+fn stalls_and_comes_back(test: &str, fail_points: &str, is_time: impl Fn(&Deployment, u64) -> bool) -> f64 {
     let mut deployment = Deployment::new(test, 4, Delivery::ExactlyOnce);
     deployment.config.worker.session_timeout_ms = 2_000;
     deployment.produce(&[open_policy()]);
@@ -59,11 +59,12 @@ fn stalls_and_comes_back(test: &str, fail_points: &str) -> f64 {
     wait_until("the partitions were not shared", is_shared);
 
     let records = load(200, 40);
-    let mut pieces = records.chunks(500);
-    // Each in a flush of its own.
-    for piece in pieces.by_ref().take(6) {
+    let mut pieces = records.chunks(250);
+    let mut produced = 0;
+    while !is_time(&deployment, produced) {
+        let piece = pieces.next().expect("it was time to stall long ago");
         deployment.produce(piece);
-        std::thread::sleep(Duration::from_millis(250));
+        produced += piece.len() as u64;
     }
     stalled.signal("STOP");
     pieces.by_ref().take(4).for_each(|piece| deployment.produce(piece));
@@ -80,13 +81,31 @@ fn stalls_and_comes_back(test: &str, fail_points: &str) -> f64 {
 
 #[test]
 fn a_member_that_stalls_past_its_session_loses_its_partitions_and_comes_back_by_itself() {
-    stalls_and_comes_back("stalled", "");
+    stalls_and_comes_back("stalled", "", |_, produced| produced >= 1_000);
+}
+
+/// Whether a transaction stands open, for longer than one takes; `false` once so many records are in the ledger.
+fn stands_open(deployment: &Deployment, records: u64) -> bool {
+    let mut open_since = None;
+    loop {
+        if deployment.is_transaction_open() {
+            if open_since.get_or_insert_with(Instant::now).elapsed() >= Duration::from_secs(2) {
+                return true;
+            }
+        } else if deployment.outcomes().values().sum::<u64>() >= records {
+            return false;
+        } else {
+            open_since = None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
 fn an_identity_that_ended_in_the_middle_of_a_transaction_is_not_taken_for_a_second_worker() {
     // The member stalls and joins anew while its transaction still holds the identity of before.
-    let repeated = stalls_and_comes_back("stalled_within", "transaction.offsets=3*off->1*sleep(9000)->off");
+    let held = "transaction.offsets=3*off->1*sleep(13000)->off";
+    let repeated = stalls_and_comes_back("stalled_within", held, stands_open);
     assert!(repeated >= 1.0, "the transaction ended before the identity did");
 }
 

@@ -8,7 +8,7 @@ mod process;
 pub use load::{load, open_policy};
 pub use process::WorkerProcess;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -250,15 +250,34 @@ impl Deployment {
     }
 
     fn consumer(&self) -> BaseConsumer {
+        self.consumer_of("read_committed")
+    }
+
+    fn consumer_of(&self, isolation: &str) -> BaseConsumer {
         ClientConfig::new()
             .set("bootstrap.servers", &self.config.kafka.brokers)
             .set("group.id", &self.config.kafka.group)
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "10")
             .create()
             .unwrap()
+    }
+
+    /// Where each partition of a topic ends: what is in open transactions counts where nothing need be committed.
+    fn ends(&self, topic: &str, isolation: &str) -> Vec<i64> {
+        let consumer = self.consumer_of(isolation);
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = 0..i32::try_from(metadata.topics()[0].partitions().len()).unwrap();
+        partitions.map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1).collect()
+    }
+
+    /// Whether notifications stand in a transaction that nobody has ended yet.
+    pub fn is_transaction_open(&self) -> bool {
+        let topic = &self.config.kafka.topics.notifications;
+        let stable = self.ends(topic, "read_committed");
+        stable != self.ends(topic, "read_uncommitted")
     }
 
     /// All records of the events topic, each partition in log order.
@@ -290,19 +309,24 @@ impl Deployment {
         told
     }
 
+    /// All committed records of a topic up to its present end; a transaction that is open there is waited for.
     fn read_all(&self, topic: &str) -> Vec<TopicRecord> {
+        let ends = self.ends(topic, "read_uncommitted");
         let consumer = self.consumer();
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-        let partitions = metadata.topics()[0].partitions().len();
         let mut assignment = rdkafka::TopicPartitionList::new();
-        for partition in 0..partitions {
+        for partition in 0..ends.len() {
             assignment.add_partition_offset(topic, i32::try_from(partition).unwrap(), KafkaOffset::Beginning).unwrap();
         }
         consumer.assign(&assignment).unwrap();
+        let is_at_end = |partition: i32| {
+            let position = consumer.position().unwrap().find_partition(topic, partition).unwrap().offset().to_raw();
+            let end = ends[usize::try_from(partition).unwrap()];
+            end == 0 || position.is_some_and(|position| position >= end)
+        };
         let deadline = Instant::now() + PATIENCE;
         let mut records = Vec::new();
-        let mut ended = 0;
-        while ended < partitions {
+        let mut unended: BTreeSet<i32> = (0..i32::try_from(ends.len()).unwrap()).collect();
+        while !unended.is_empty() {
             assert!(Instant::now() < deadline, "topic {topic} was not read to its end");
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(TopicRecord {
@@ -316,7 +340,8 @@ impl Deployment {
                         headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
                     }),
                 }),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
+                // The end of what is stable, which it is again and again while a transaction is open.
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => unended.retain(|&each| !is_at_end(each)),
                 Some(Err(error)) => panic!("reading {topic}: {error}"),
                 None => {}
             }
