@@ -31,6 +31,9 @@ const BY_MESSAGE: [Table; 6] = [
 /// Tables by the week of the receipt, which may have waited for its message.
 const BY_RECEIPT: [Table; 3] = [Table::Parked, Table::Settlements, Table::Rejections];
 
+/// Stretches of the ledger that are thinned at a time: bounds what a statement holds.
+const STRETCHES_AT_ONCE: usize = 500;
+
 /// Cleans the tables of one topic.
 #[derive(Clone, Debug)]
 pub struct Janitor {
@@ -56,12 +59,18 @@ struct LongestRow {
     wait_ms: u64,
 }
 
+/// What lies between two boundaries of the ledger that are kept.
 #[derive(Row, Deserialize)]
-struct ClosedHourRow {
+struct StretchRow {
     partition: u32,
-    /// Its start, ms since 1970.
-    hour: i64,
+    /// Starts of the hours that end with it, ms since 1970.
+    hours: Vec<i64>,
+    /// The boundary kept before it; 0 for the first.
+    boundary_before: u64,
+    /// The boundary kept at its end.
     boundary: u64,
+    /// Boundaries within it, which are not kept.
+    boundaries_over: u64,
 }
 
 impl Janitor {
@@ -80,9 +89,11 @@ impl Janitor {
     /// Takes away what is over; can be cut anywhere and run again.
     ///
     /// # Errors
-    /// What ClickHouse said. What was not taken away is taken the next time.
+    /// What ClickHouse said. What was not taken away is taken the next time; weeks that cannot be dropped do not keep the
+    /// ledger from being thinned.
     pub async fn clean(&self) -> Result<Cleaned, StoreError> {
-        Ok(Cleaned { weeks: self.drop_weeks().await?, boundaries: self.thin_ledger().await? })
+        let (weeks, boundaries) = (self.drop_weeks().await, self.thin_ledger().await);
+        Ok(Cleaned { weeks: weeks?, boundaries: boundaries? })
     }
 
     async fn drop_weeks(&self) -> Result<Vec<(Table, String)>, StoreError> {
@@ -129,35 +140,49 @@ impl Janitor {
     /// Leaves one boundary an hour of the hours before the last `ledger_detail_days`. Each flush writes every cell it
     /// changed: without this the ledger would grow by thousands of rows a minute for ever.
     async fn thin_ledger(&self) -> Result<u64, StoreError> {
+        let mut thinned = 0;
+        loop {
+            let stretches = self.stretches_to_thin().await?;
+            for of_partition in stretches.chunk_by(|left, right| left.partition == right.partition) {
+                self.complete_hours(of_partition).await?;
+                self.thin(of_partition).await?;
+            }
+            thinned += stretches.iter().map(|stretch| stretch.boundaries_over).sum::<u64>();
+            if stretches.len() < STRETCHES_AT_ONCE {
+                return Ok(thinned);
+            }
+        }
+    }
+
+    /// The next stretches of the ledger with boundaries to take out, by partition.
+    async fn stretches_to_thin(&self) -> Result<Vec<StretchRow>, StoreError> {
         let (epoch, topic) = (self.topic.epoch.get(), &self.topic.topic);
         let query = self.client.query(include_str!("sql/janitor_closed_hours.sql"));
-        let query = query.bind(self.ledger_detail_days * 24).bind(epoch).bind(topic).bind(epoch).bind(topic);
-        let closed: Vec<ClosedHourRow> = self.reading("ledger").bounded(query.fetch_all()).await?;
-        let mut thinned = 0;
-        for hours in closed.chunk_by(|left, right| left.partition == right.partition) {
-            let Some(last) = hours.last() else { continue };
-            let boundaries: Vec<u64> = hours.iter().map(|hour| hour.boundary).collect();
-            // A flush over the turn of an hour may be the last of both.
-            let mut kept = boundaries.clone();
-            kept.dedup();
-            let query = self.client.query(include_str!("sql/janitor_boundaries.sql"));
-            let query = query.bind(epoch).bind(topic).bind(last.partition).bind(last.boundary);
-            let found: u64 = self.reading("ledger").bounded(query.fetch_one()).await?;
-            // The last one is not among those found.
-            let over = (found + 1).saturating_sub(kept.len() as u64);
-            if over == 0 {
-                continue;
-            }
-            let complete = self.client.query(include_str!("sql/janitor_complete_hours.sql"));
-            let starts: Vec<i64> = hours.iter().map(|hour| hour.hour).collect();
-            let complete = complete.bind(starts).bind(&boundaries).bind(epoch).bind(topic).bind(last.partition);
-            self.cleaning("ledger").bounded(complete.execute()).await?;
-            let thin = self.client.query(include_str!("sql/janitor_thin.sql"));
-            let thin = thin.bind(epoch).bind(topic).bind(last.partition).bind(last.boundary).bind(&kept);
-            self.cleaning("ledger").bounded(thin.execute()).await?;
-            thinned += over;
-        }
-        Ok(thinned)
+        let query = query.bind(self.ledger_detail_days * 24);
+        let query = query.bind(epoch).bind(topic).bind(epoch).bind(topic).bind(epoch).bind(topic);
+        self.reading("ledger").bounded(query.bind(STRETCHES_AT_ONCE as u64).fetch_all()).await
+    }
+
+    /// Makes the boundary that is kept of each stretch of one partition complete by itself.
+    async fn complete_hours(&self, stretches: &[StretchRow]) -> Result<(), StoreError> {
+        let Some(first) = stretches.first() else { return Ok(()) };
+        let hours: Vec<i64> = stretches.iter().flat_map(|stretch| stretch.hours.iter().copied()).collect();
+        let boundary_of_each = |stretch: &StretchRow| vec![stretch.boundary; stretch.hours.len()];
+        let boundaries: Vec<u64> = stretches.iter().flat_map(boundary_of_each).collect();
+        let query = self.client.query(include_str!("sql/janitor_complete_hours.sql")).bind(hours).bind(boundaries);
+        let query = query.bind(self.topic.epoch.get()).bind(&self.topic.topic).bind(first.partition);
+        self.cleaning("ledger").bounded(query.execute()).await
+    }
+
+    /// Takes out what lies within stretches of one partition.
+    async fn thin(&self, stretches: &[StretchRow]) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { return Ok(()) };
+        let before: Vec<u64> = stretches.iter().map(|stretch| stretch.boundary_before).collect();
+        let boundaries: Vec<u64> = stretches.iter().map(|stretch| stretch.boundary).collect();
+        let query = self.client.query(include_str!("sql/janitor_thin.sql"));
+        let query = query.bind(self.topic.epoch.get()).bind(&self.topic.topic).bind(first.partition);
+        let query = query.bind(first.boundary_before).bind(last.boundary).bind(before).bind(boundaries);
+        self.cleaning("ledger").bounded(query.execute()).await
     }
 
     fn reading(&self, target: &'static str) -> Attempt<'static> {

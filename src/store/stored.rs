@@ -144,7 +144,7 @@ impl StoredRows {
         query.bind(range.partition.get()).bind(range.from.get()).bind(range.until.get())
     }
 
-    /// Gives the sorting key of every row of counts at or behind an offset to `take`, of messages sent in a span of
+    /// Gives the sorting key of every row of counts whose offset is in the range to `take`, of messages sent in a span of
     /// time: what stands there takes the place of all rows of that key before it.
     ///
     /// # Errors
@@ -152,22 +152,21 @@ impl StoredRows {
     pub async fn keys_of_newer_counts(
         &self,
         table: Table,
-        partition: PartitionId,
-        from: Offset,
+        range: OffsetRange,
         sent: (EventTime, EventTime),
         take: impl FnMut(&[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let keys: Vec<Column> = table.columns().iter().copied().filter(Column::is_key).collect();
         let names: Vec<&str> = keys.iter().map(Column::name).collect();
         let statement = format!(
-            "SELECT {} FROM {} WHERE epoch = ? AND partition = ? AND offset >= ? \
+            "SELECT {} FROM {} WHERE epoch = ? AND partition = ? AND offset >= ? AND offset < ? \
              AND sent_at >= fromUnixTimestamp64Milli(toInt64(?), 'UTC') \
              AND sent_at <= fromUnixTimestamp64Milli(toInt64(?), 'UTC')",
             names.join(", "),
             table.name()
         );
-        let query = self.client.query(&statement).bind(self.topic.epoch.get()).bind(partition.get());
-        let query = query.bind(from.get()).bind(sent.0.millis()).bind(sent.1.millis());
+        let query = self.client.query(&statement).bind(self.topic.epoch.get()).bind(range.partition.get());
+        let query = query.bind(range.from.get()).bind(range.until.get()).bind(sent.0.millis()).bind(sent.1.millis());
         self.stream(table, &keys, query, take).await
     }
 

@@ -19,24 +19,28 @@ pub(super) struct CountsComparison<'a> {
     table: Table,
     /// The last row that the fold gave for each key, and whether it was met.
     expected: ByKey<(&'a [u8], bool)>,
+    /// Keys by the week that the table is partitioned by.
+    weeks: HashMap<u16, Vec<Vec<u8>>, FixedState>,
     /// The newest of the other rows of each key.
     other: ByKey<Vec<u8>>,
-    /// Keys that have a row behind the range, or whose rows may be gone.
+    /// Keys that have a row behind the range.
     superseded: HashSet<Vec<u8>, FixedState>,
 }
 
 impl<'a> CountsComparison<'a> {
-    /// Expects the rows that the fold gave, of which the last of a key counts; those of dropped weeks may be gone.
-    pub(super) fn new(table: Table, rows: &'a TableRows, dropped: &DroppedWeeks) -> Self {
-        let mut comparison =
-            Self { table, expected: ByKey::default(), other: ByKey::default(), superseded: HashSet::default() };
+    /// Expects the rows that the fold gave, of which the last of a key counts.
+    pub(super) fn new(table: Table, rows: &'a TableRows) -> Self {
+        let mut comparison = Self {
+            table,
+            expected: ByKey::default(),
+            weeks: HashMap::default(),
+            other: ByKey::default(),
+            superseded: HashSet::default(),
+        };
         for (row, week) in rows.with_weeks() {
             let key = key_of(table.columns(), row);
-            if dropped.contains(table, week) {
-                comparison.superseded.insert(key);
-            } else {
-                comparison.expected.insert(key, (row, false));
-            }
+            comparison.weeks.entry(week).or_default().push(key.clone());
+            comparison.expected.insert(key, (row, false));
         }
         comparison
     }
@@ -83,8 +87,14 @@ impl<'a> CountsComparison<'a> {
         }
     }
 
-    /// Names what differs, and returns how many rows were compared.
-    pub(super) fn finish(mut self, differences: &mut Differences) -> u64 {
+    /// Names what differs, and returns how many rows were compared. Rows of weeks that were dropped, as far as is known
+    /// after the table was read, may be gone.
+    pub(super) fn finish(mut self, dropped: &DroppedWeeks, differences: &mut Differences) -> u64 {
+        for (week, keys) in std::mem::take(&mut self.weeks) {
+            if dropped.contains(self.table, week) {
+                self.superseded.extend(keys);
+            }
+        }
         let mut compared = 0;
         for (key, (row, is_met)) in &self.expected {
             if self.superseded.contains(key) {
@@ -146,12 +156,12 @@ mod tests {
     fn differences(expected: &[(&str, u64, u32)], stored: &[(&str, u64, u32)], newer: &[&str]) -> u64 {
         let expected = rows(expected);
         let table = Table::MessageCounts;
-        let mut comparison = CountsComparison::new(table, expected.table(table), &DroppedWeeks::default());
+        let mut comparison = CountsComparison::new(table, expected.table(table));
         rows(stored).table(table).iter().for_each(|row| comparison.take(row));
         let of_newer: Vec<_> = newer.iter().map(|message| (*message, 99, 9)).collect();
         rows(&of_newer).table(table).iter().for_each(|row| comparison.take_newer(&key_of(table.columns(), row)));
         let mut differences = Differences::new(0);
-        comparison.finish(&mut differences);
+        comparison.finish(&DroppedWeeks::default(), &mut differences);
         differences.total()
     }
 

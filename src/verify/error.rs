@@ -29,6 +29,17 @@ pub enum VerifyError {
         /// Of this build.
         known: u32,
     },
+    /// Rows, but no commit.
+    #[error(
+        "partition {partition} has rows up to offset {frontier}, but the group has committed nothing: is kafka.group the \
+         workers'? Nothing says how far the rows count"
+    )]
+    NotCommitted {
+        /// The partition.
+        partition: u32,
+        /// Where the ledger ends.
+        frontier: u64,
+    },
     /// A partition that the topic does not have.
     #[error("the events topic has {partitions} partitions, there is no partition {asked}")]
     NoSuchPartition {

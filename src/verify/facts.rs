@@ -13,27 +13,33 @@ use crate::store::{DroppedWeeks, Table, TableRows, key_of};
 /// How many rows that should not be there are held, so that they can be named and paired with those that are missing.
 const MAX_HELD: usize = 10_000;
 
+/// A row that the fold gave.
+struct Expected {
+    is_met: bool,
+    /// The week that its table is partitioned by.
+    week: u16,
+}
+
 /// Compares one table over a range of offsets.
 pub(super) struct FactComparison<'a> {
     table: Table,
-    /// Whether each expected row need not be met any more.
-    expected: HashMap<&'a [u8], bool, FixedState>,
+    expected: HashMap<&'a [u8], Expected, FixedState>,
     extra: HashSet<Vec<u8>, FixedState>,
     /// Extra rows that are not held.
     unnamed: u64,
 }
 
 impl<'a> FactComparison<'a> {
-    /// Expects the rows that the fold gave; those of dropped weeks may be gone.
-    pub(super) fn new(table: Table, rows: &'a TableRows, dropped: &DroppedWeeks) -> Self {
-        let expected = rows.with_weeks().map(|(row, week)| (row, dropped.contains(table, week))).collect();
+    /// Expects the rows that the fold gave.
+    pub(super) fn new(table: Table, rows: &'a TableRows) -> Self {
+        let expected = rows.with_weeks().map(|(row, week)| (row, Expected { is_met: false, week })).collect();
         Self { table, expected, extra: HashSet::default(), unnamed: 0 }
     }
 
     /// Takes a row of ClickHouse's.
     pub(super) fn take(&mut self, row: &[u8]) {
-        if let Some(is_settled) = self.expected.get_mut(row) {
-            *is_settled = true;
+        if let Some(expected) = self.expected.get_mut(row) {
+            expected.is_met = true;
         } else if self.extra.len() < MAX_HELD {
             self.extra.insert(row.to_vec());
         } else if !self.extra.contains(row) {
@@ -41,15 +47,16 @@ impl<'a> FactComparison<'a> {
         }
     }
 
-    /// Names what differs, and returns how many rows were compared.
-    pub(super) fn finish(self, differences: &mut Differences) -> u64 {
+    /// Names what differs, and returns how many rows were compared. Rows of weeks that were dropped, as far as is known
+    /// after the table was read, may be gone.
+    pub(super) fn finish(self, dropped: &DroppedWeeks, differences: &mut Differences) -> u64 {
         let columns = self.table.columns();
         let mut extra: HashMap<Vec<u8>, Vec<Vec<u8>>, FixedState> = HashMap::default();
         for row in self.extra {
             extra.entry(key_of(columns, &row)).or_default().push(row);
         }
-        for (row, is_settled) in &self.expected {
-            if *is_settled {
+        for (row, Expected { is_met, week }) in &self.expected {
+            if *is_met || dropped.contains(self.table, *week) {
                 continue;
             }
             match extra.get_mut(&key_of(columns, row)).and_then(Vec::pop) {

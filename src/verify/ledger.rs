@@ -62,7 +62,8 @@ impl LedgerTotals {
         self.range += 1;
         let range = self.range;
         let latest_hour = self.held.values().map(|cell| cell.hour).max().unwrap_or_default();
-        // A flush is not longer than a range: nobody can have written totals of hours that closed before the last one.
+        // A range holds whole flushes and is no shorter than a worker's: nobody can have written totals of hours that closed
+        // before the last one.
         self.held.retain(|_, cell| cell.hour == latest_hour || cell.range + 1 >= range);
         let expected = rows.iter().peekable();
         let mut comparison = Comparison {

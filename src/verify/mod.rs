@@ -41,7 +41,9 @@ use crate::config::Config;
 use crate::event::{Epoch, PartitionId};
 use crate::log::KafkaLogReader;
 use crate::observe::Progress;
-use crate::store::{ClickHouseStore, OffsetRange, Store as _, StoredRows, TopicIdentity, check_schema, connect};
+use crate::store::{
+    ClickHouseStore, LedgerFrontier, OffsetRange, Store as _, StoredRows, TopicIdentity, check_schema, connect,
+};
 
 /// What `seenby verify` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -77,7 +79,7 @@ struct ChunkLimits {
     bytes: usize,
 }
 
-/// Rows of a chunk take no more memory than this and one flush.
+/// Rows of a chunk take no more memory than this, one batch of records and, where a flush ends, its totals.
 const CHUNK_BYTES: usize = 128 * 1024 * 1024;
 
 /// Verifies, writes the report to standard output, and returns whether log and tables agree. SIGINT and SIGTERM end it
@@ -158,18 +160,22 @@ fn prepare(
     let mut tables = Tables {
         topic: topic.clone(),
         store: ClickHouseStore::new(config.clickhouse.clone(), runtime.clone()),
-        dropped: runtime.block_on(stored.dropped_weeks())?,
         stored,
         runtime: runtime.clone(),
     };
     // Rows of another topic under this epoch, or of another number of partitions, cannot be compared with this log.
-    tables.store.frontiers(&topic)?;
+    let frontiers = tables.store.frontiers(&topic)?;
 
     let checkpoint = arguments.checkpoint.as_deref();
     let checkpoint = checkpoint.map(|path| Checkpoint::open(path, &topic, &config.clickhouse.database)).transpose()?;
-    let mut ranges = ranges(arguments, &mut log, &tables)?;
+    let mut findings = Findings::new(arguments.differences);
+    let mut ranges = ranges(arguments, &frontiers, &mut log, &tables, &mut findings)?;
     if let Some(checkpoint) = &checkpoint {
-        ranges.iter_mut().for_each(|range| *range = checkpoint.rest_of(*range));
+        for range in &mut ranges {
+            *range = checkpoint.rest_of(*range);
+            // The janitor may have taken that end of a flush out of the ledger since: the one before it still is one.
+            range.from = tables.end_before(range.partition, range.from)?.unwrap_or(range.from);
+        }
         ranges.retain(|range| range.from < range.until);
     }
     let offsets = ranges.iter().map(|range| range.until.get() - range.from.get()).sum();
@@ -181,14 +187,20 @@ fn prepare(
             bytes: CHUNK_BYTES.max(usize::try_from(config.worker.flush_bytes).unwrap_or(usize::MAX)),
         },
         checkpoint,
-        findings: Findings::new(arguments.differences),
+        findings,
         progress: Progress::new(offsets),
     };
     Ok((verification, ranges))
 }
 
-/// The range of each partition asked for.
-fn ranges(arguments: &VerifyArgs, log: &mut KafkaLogReader, tables: &Tables) -> Result<Vec<OffsetRange>, VerifyError> {
+/// The range of each partition asked for; of those without one the findings tell.
+fn ranges(
+    arguments: &VerifyArgs,
+    frontiers: &[LedgerFrontier],
+    log: &mut KafkaLogReader,
+    tables: &Tables,
+    findings: &mut Findings,
+) -> Result<Vec<OffsetRange>, VerifyError> {
     let count = tables.topic.partitions;
     if let Some(asked) = arguments.partitions.iter().find(|asked| **asked >= count) {
         return Err(VerifyError::NoSuchPartition { asked: *asked, partitions: count });
@@ -199,7 +211,12 @@ fn ranges(arguments: &VerifyArgs, log: &mut KafkaLogReader, tables: &Tables) -> 
     let bounds = Bounds { from: arguments.from, to: arguments.to };
     let mut ranges = Vec::new();
     for (partition, committed) in partitions.into_iter().zip(&committed) {
-        ranges.extend(bounds.of_partition(partition, committed.as_ref(), log, tables)?);
+        let frontier = frontiers.iter().find(|frontier| frontier.partition == partition);
+        let frontier = frontier.map(|frontier| frontier.next_offset);
+        match bounds.of_partition(partition, committed.as_ref(), frontier, log, tables)? {
+            Some(range) => ranges.push(range),
+            None => findings.nothing_to_verify(partition),
+        }
     }
     Ok(ranges)
 }

@@ -22,15 +22,25 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The offsets of a partition to verify; `None` where there are none.
+    /// The offsets of a partition to verify; `None` where there are none. The ledger of it reaches up to `frontier`.
+    ///
+    /// # Errors
+    /// [`VerifyError::NotCommitted`] where it has rows and no commit: nothing says how far they count.
     pub(super) fn of_partition(
         self,
         partition: PartitionId,
         committed: Option<&CommittedPosition>,
+        frontier: Option<Offset>,
         log: &mut KafkaLogReader,
         tables: &Tables,
     ) -> Result<Option<OffsetRange>, VerifyError> {
-        let Some(committed) = committed else { return Ok(None) };
+        let committed = match (committed, frontier) {
+            (Some(committed), _) => committed,
+            (None, Some(frontier)) => {
+                return Err(VerifyError::NotCommitted { partition: partition.get(), frontier: frontier.get() });
+            }
+            (None, None) => return Ok(None),
+        };
         if let Some(metadata) = committed.metadata
             && metadata.fold_version != FOLD_VERSION
         {

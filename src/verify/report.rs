@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::difference::{Difference, Differences};
+use crate::event::PartitionId;
 use crate::store::{OffsetRange, Table};
 
 /// In which form the report is written.
@@ -26,6 +27,8 @@ pub struct Report {
     records: u64,
     seconds: f64,
     partitions: Vec<VerifiedPartition>,
+    /// Partitions of which nothing is committed in the range asked for.
+    without_records: Vec<u32>,
     tables: Vec<VerifiedTable>,
     differences: u64,
     /// The first of them.
@@ -54,12 +57,19 @@ pub(super) struct Findings {
     pub(super) records: u64,
     rows: Vec<(Table, u64)>,
     ranges: Vec<OffsetRange>,
+    without_records: Vec<u32>,
 }
 
 impl Findings {
     pub(super) fn new(most_named: usize) -> Self {
         let rows = Table::ALL.map(|table| (table, 0)).to_vec();
-        Self { differences: Differences::new(most_named), records: 0, rows, ranges: Vec::new() }
+        Self {
+            differences: Differences::new(most_named),
+            records: 0,
+            rows,
+            ranges: Vec::new(),
+            without_records: Vec::new(),
+        }
     }
 
     /// So many rows of a table were compared.
@@ -72,6 +82,11 @@ impl Findings {
     /// A range was verified as far as it says.
     pub(super) fn verified(&mut self, range: OffsetRange) {
         self.ranges.push(range);
+    }
+
+    /// Nothing is committed of a partition in the range asked for.
+    pub(super) fn nothing_to_verify(&mut self, partition: PartitionId) {
+        self.without_records.push(partition.get());
     }
 
     /// The report.
@@ -92,6 +107,7 @@ impl Findings {
             records: self.records,
             seconds,
             partitions: self.ranges.iter().map(of_range).collect(),
+            without_records: self.without_records,
             tables: self.rows.into_iter().map(of_table).collect(),
             differences: self.differences.total(),
             named: self.differences.kept().to_vec(),
@@ -126,6 +142,9 @@ impl fmt::Display for Report {
         writeln!(out, "{:<10} {:>14} {:>14}", "partition", "from offset", "to offset")?;
         for VerifiedPartition { partition, from, until } in &self.partitions {
             writeln!(out, "{partition:<10} {from:>14} {until:>14}")?;
+        }
+        for partition in &self.without_records {
+            writeln!(out, "{partition:<10} {:>29}", "nothing is committed there")?;
         }
         writeln!(out, "\n{:<16} {:>14} {:>12}", "table", "rows", "differences")?;
         for VerifiedTable { table, rows, differences } in &self.tables {

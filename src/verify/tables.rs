@@ -30,12 +30,14 @@ const FACTS: [Table; 9] = [
     Table::Rejections,
 ];
 
+/// The tables whose rows are counts as of an offset.
+const COUNTS: [Table; 2] = [Table::MessageCounts, Table::SenderCounts];
+
 /// The tables of one topic. Blocks.
 pub(super) struct Tables {
     pub(super) topic: TopicIdentity,
     pub(super) store: ClickHouseStore,
     pub(super) stored: StoredRows,
-    pub(super) dropped: DroppedWeeks,
     pub(super) runtime: Handle,
 }
 
@@ -83,28 +85,67 @@ impl Tables {
         })
     }
 
-    /// Compares the rows that the fold gave for a range with those of every table.
-    pub(super) fn compare(
-        &self,
+    /// Compares the facts that the fold gave for a range of offsets, which may end within a flush.
+    pub(super) fn compare_facts(
+        &mut self,
         range: OffsetRange,
         rows: &RowBatch,
-        totals: &mut LedgerTotals,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
         for table in FACTS {
             let comparison = patiently(|| self.read_facts(table, range, rows))?;
-            let compared = comparison.finish(&mut findings.differences);
-            findings.compared(table, compared);
-        }
-        let stored = patiently(|| self.read_ledger(range))?;
-        let compared = totals.compare(range.until, rows.table(Table::Ledger), &stored, &mut findings.differences);
-        findings.compared(Table::Ledger, compared);
-        for table in [Table::MessageCounts, Table::SenderCounts] {
-            let comparison = patiently(|| self.read_counts(table, range, rows))?;
-            let compared = comparison.finish(&mut findings.differences);
+            let dropped = self.dropped()?;
+            let compared = comparison.finish(&dropped, &mut findings.differences);
             findings.compared(table, compared);
         }
         Ok(())
+    }
+
+    /// Compares the totals and counts that the fold gave for a range of whole flushes. What stands at or behind
+    /// `log_end` can be of no record.
+    pub(super) fn compare_totals(
+        &mut self,
+        range: OffsetRange,
+        log_end: Offset,
+        rows: &RowBatch,
+        totals: &mut LedgerTotals,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let stored = patiently(|| self.read_ledger(range))?;
+        let compared = totals.compare(range.until, rows.table(Table::Ledger), &stored, &mut findings.differences);
+        findings.compared(Table::Ledger, compared);
+        for table in COUNTS {
+            let comparison = patiently(|| self.read_counts(table, range, log_end, rows))?;
+            let dropped = self.dropped()?;
+            let compared = comparison.finish(&dropped, &mut findings.differences);
+            findings.compared(table, compared);
+        }
+        Ok(())
+    }
+
+    /// Names the rows that stand at or behind the log's end, where no record is that they could be about: as the last
+    /// in log order they would be shown in place of the right ones.
+    pub(super) fn compare_behind(
+        &mut self,
+        partition: PartitionId,
+        log_end: Offset,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let behind = OffsetRange { partition, from: log_end, until: Offset::new(u64::MAX) };
+        let nothing = RowBatch::new(self.topic.clone());
+        for table in FACTS.into_iter().chain(COUNTS) {
+            let comparison = patiently(|| self.read_facts(table, behind, &nothing))?;
+            comparison.finish(&DroppedWeeks::default(), &mut findings.differences);
+        }
+        for row in patiently(|| self.read_ledger(behind))? {
+            findings.differences.extra(Table::Ledger, &row);
+        }
+        Ok(())
+    }
+
+    /// The weeks dropped until now: the janitor may work meanwhile.
+    fn dropped(&self) -> Result<DroppedWeeks, StoreError> {
+        patiently(|| self.runtime.block_on(self.stored.dropped_weeks()))
     }
 
     fn read_facts<'a>(
@@ -113,7 +154,7 @@ impl Tables {
         range: OffsetRange,
         rows: &'a RowBatch,
     ) -> Result<FactComparison<'a>, StoreError> {
-        let mut comparison = FactComparison::new(table, rows.table(table), &self.dropped);
+        let mut comparison = FactComparison::new(table, rows.table(table));
         let reading = self.stored.rows(table, range, |row| {
             comparison.take(row);
             Ok(())
@@ -136,16 +177,18 @@ impl Tables {
         &self,
         table: Table,
         range: OffsetRange,
+        log_end: Offset,
         rows: &'a RowBatch,
     ) -> Result<CountsComparison<'a>, StoreError> {
-        let mut comparison = CountsComparison::new(table, rows.table(table), &self.dropped);
+        let mut comparison = CountsComparison::new(table, rows.table(table));
         let reading = self.stored.rows(table, range, |row| {
             comparison.take(row);
             Ok(())
         });
         self.runtime.block_on(reading)?;
         if let Some(sent) = comparison.sent_at_of_doubtful() {
-            let reading = self.stored.keys_of_newer_counts(table, range.partition, range.until, sent, |key| {
+            let newer = OffsetRange { partition: range.partition, from: range.until, until: log_end };
+            let reading = self.stored.keys_of_newer_counts(table, newer, sent, |key| {
                 comparison.take_newer(key);
                 Ok(())
             });

@@ -1,7 +1,7 @@
 //! Which partitions are this pipeline's at this moment, and for how long the effects of a flush are worth a try.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::PartitionId;
@@ -24,7 +24,8 @@ struct Shared {
 /// Whether one of the process's pipelines owns partition 0: that makes it the one worker of the group whose janitor works.
 #[derive(Clone, Debug, Default)]
 pub struct CleaningDuty {
-    is_ours: Arc<AtomicBool>,
+    /// How many pipelines own it: one that lost it may notice later than another one takes it.
+    owners: Arc<AtomicUsize>,
 }
 
 impl CleaningDuty {
@@ -33,7 +34,7 @@ impl CleaningDuty {
 
     /// Whether it is this process's at the moment. Two that believe so for a moment do no harm.
     pub fn is_ours(&self) -> bool {
-        self.is_ours.load(Ordering::Acquire)
+        self.owners.load(Ordering::Acquire) > 0
     }
 }
 
@@ -49,9 +50,9 @@ impl Ownership {
 
     /// From now on the partition is owned, since that rebalance.
     pub fn take(&self, partition: PartitionId, rebalance: u64) {
-        self.owned().insert(partition, rebalance);
-        if partition == CleaningDuty::PARTITION {
-            self.shared.duty.is_ours.store(true, Ordering::Release);
+        let was_owned = self.owned().insert(partition, rebalance).is_some();
+        if !was_owned && partition == CleaningDuty::PARTITION {
+            self.shared.duty.owners.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -59,7 +60,7 @@ impl Ownership {
     pub fn release(&self, partition: PartitionId) {
         let was_owned = self.owned().remove(&partition).is_some();
         if was_owned && partition == CleaningDuty::PARTITION {
-            self.shared.duty.is_ours.store(false, Ordering::Release);
+            self.shared.duty.owners.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -78,5 +79,26 @@ impl Ownership {
     /// Whether [`Ownership::abandon`] was called.
     pub fn is_abandoned(&self) -> bool {
         self.shared.abandoned.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_duty_stays_where_partition_0_moves_between_pipelines_of_one_process() {
+        let duty = CleaningDuty::default();
+        let [one, other] = [(); 2].map(|()| Ownership::with_duty(duty.clone()));
+        one.take(PartitionId::new(1), 1);
+        assert!(!duty.is_ours());
+        one.take(PartitionId::new(0), 1);
+        one.take(PartitionId::new(0), 2);
+        other.take(PartitionId::new(0), 1);
+        one.release(PartitionId::new(0));
+        one.release(PartitionId::new(0));
+        assert!(duty.is_ours(), "the other one has it");
+        other.abandon();
+        assert!(!duty.is_ours());
     }
 }

@@ -21,8 +21,8 @@ use crate::log::{LogReader, RecordBatch, SourceError};
 ///     }
 /// }
 /// ```
-pub struct Replay<'a, R> {
-    reader: &'a mut R,
+pub struct Replay<'a, R: LogReader> {
+    reader: Reading<'a, R>,
     batch: RecordBatch,
     arena: Bump,
     state: Partition,
@@ -40,7 +40,15 @@ impl<'a, R: LogReader> Replay<'a, R> {
     pub fn begin(reader: &'a mut R, state: Partition, target: Offset) -> Result<Self, SourceError> {
         let position = state.next_offset();
         reader.begin(state.identity().partition, position)?;
-        Ok(Self { reader, batch: RecordBatch::default(), arena: Bump::new(), state, position, target, records: 0 })
+        Ok(Self {
+            reader: Reading(reader),
+            batch: RecordBatch::default(),
+            arena: Bump::new(),
+            state,
+            position,
+            target,
+            records: 0,
+        })
     }
 
     /// Folds the next records below `until` and below the target, a bounded number of them; their facts go to `sink`.
@@ -53,7 +61,7 @@ impl<'a, R: LogReader> Replay<'a, R> {
         if self.position >= until {
             return Ok(self.position);
         }
-        let passed = self.reader.read(until, &mut self.batch)?;
+        let passed = self.reader.0.read(until, &mut self.batch)?;
         for consumed in self.batch.iter() {
             debug_assert!(consumed.offset >= self.position && consumed.offset < until, "the reader keeps to its range");
             self.state.apply(&consumed.decode(&self.arena), sink);
@@ -91,7 +99,15 @@ impl<'a, R: LogReader> Replay<'a, R> {
 
     /// Gives the state back. As of a target behind its last record only after [`Replay::end_flush`].
     pub fn into_state(self) -> Partition {
-        self.reader.end();
         self.state
+    }
+}
+
+/// A reader that reads; it ends with the replay, also with one that failed: what it has fetched ahead is given back.
+struct Reading<'a, R: LogReader>(&'a mut R);
+
+impl<R: LogReader> Drop for Reading<'_, R> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

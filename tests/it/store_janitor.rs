@@ -106,6 +106,31 @@ fn what_was_dropped_is_not_missed_and_what_is_lost_besides_is() {
 }
 
 #[test]
+fn rows_that_come_back_after_their_week_was_dropped_are_counted_anew() {
+    let mut store = TestStore::new("janitor_returns");
+    let topic = topic(1, 1);
+    let mut log = log_of_today(&topic, 0);
+    for flush in traffic(74, 3_000).chunks(500) {
+        log.flush(flush, &mut store.store);
+    }
+    let client = seenby::store::connect(&store.config);
+    let execute = |sql: &str| store.runtime.block_on(client.query(sql).execute()).unwrap();
+    execute("CREATE TABLE kept AS receipts");
+    execute("INSERT INTO kept SELECT * FROM receipts");
+    // Lost before the week goes, and folded again from the log after it went.
+    execute("DELETE FROM receipts WHERE own_offset % 3 = 0");
+    assert!(!clean(&store, &topic, 1, 7).weeks.is_empty());
+    let request = HydrationRequest { partition: PartitionId::new(0), committed: Offset::new(3_000) };
+    let mut differences = || store.store.completeness(&topic, &[request]).unwrap().remove(0).differences;
+    assert!(!differences().is_empty());
+    execute("INSERT INTO receipts SELECT * FROM kept");
+    assert_eq!(differences(), []);
+    assert!(!clean(&store, &topic, 1, 7).weeks.is_empty());
+    let mut differences = || store.store.completeness(&topic, &[request]).unwrap().remove(0).differences;
+    assert_eq!(differences(), []);
+}
+
+#[test]
 fn a_backfill_of_a_month_ago_lives_beside_live_traffic() {
     let mut store = TestStore::new("janitor_backfill");
     let topic = topic(1, 2);
@@ -182,4 +207,15 @@ fn one_boundary_an_hour_stays_of_closed_hours_and_each_is_complete() {
     }
     assert_eq!(kept, boundaries);
     assert_eq!(clean(&store, &topic, 0, 1), Cleaned::default(), "the second time there is nothing left to do");
+
+    // Hours that close later are thinned by themselves.
+    for flush in traffic(75, 100).chunks(2) {
+        log.flush(flush, &mut store.store);
+    }
+    let sums = totals(&store, &topic);
+    let cleaned = clean(&store, &topic, 0, 1);
+    assert!((20..=40).contains(&cleaned.boundaries), "{cleaned:?}");
+    assert_eq!(totals(&store, &topic), sums);
+    assert_eq!(digest_at(&mut store, &topic, 0, log.next_offset), log.partition.digest());
+    assert_eq!(clean(&store, &topic, 0, 1), Cleaned::default());
 }

@@ -76,6 +76,51 @@ fn another_run_goes_on_at_the_checkpoint_and_again_over_what_differed() {
 }
 
 #[test]
+fn a_ledger_that_is_thinned_meanwhile_changes_nothing() {
+    let (deployment, mut traffic) = counted("verify_thinned", 800);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checkpoint.json");
+    assert_eq!(deployment.verify_from_checkpoint(&file).code, 0);
+    // As the janitor does: of all flushes, that of the checkpoint among them, the first and the last ones stay.
+    count(&deployment, &mut traffic, 800);
+    let ends = "SELECT partition, {} FROM ledger GROUP BY partition";
+    let [first, last] = ["min(next_offset)", "max(next_offset)"].map(|end| ends.replace("{}", end));
+    deployment.execute(
+        "INSERT INTO ledger (epoch, topic, partition, partitions, app, type, outcome, measure, hour, next_offset, total, \
+         buckets, bucket_totals) \
+         SELECT epoch, topic, partition, any(ledger.partitions), app, type, outcome, measure, hour, \
+             max(max(ledger.next_offset)) OVER (PARTITION BY partition), argMax(ledger.total, ledger.next_offset), \
+             argMax(ledger.buckets, ledger.next_offset), argMax(ledger.bucket_totals, ledger.next_offset) \
+         FROM ledger WHERE measure != 'watermark' \
+         GROUP BY epoch, topic, partition, app, type, outcome, measure, hour",
+    );
+    deployment.execute(&format!(
+        "DELETE FROM ledger WHERE (partition, next_offset) NOT IN ({first}) AND (partition, next_offset) NOT IN ({last})"
+    ));
+    let again = deployment.verify_from_checkpoint(&file);
+    assert_eq!(again.code, 0, "{again:#?}");
+    // One flush is many chunks long.
+    let all = deployment.verify(&["--chunk", "100"]);
+    assert_eq!((all.code, all.records()), (0, deployment.outcomes().values().sum::<u64>()), "{all:#?}");
+}
+
+#[test]
+fn rows_that_no_commit_vouches_for_are_no_success() {
+    let (mut deployment, _) = counted("verify_group", 200);
+    deployment.config.kafka.group.push_str("-mistyped");
+    let mistyped = deployment.verify(&[]);
+    assert_eq!(mistyped.code, 2, "{mistyped:#?}");
+    assert!(mistyped.complaints.contains("kafka.group"), "{mistyped:#?}");
+}
+
+#[test]
+fn partitions_without_records_are_named() {
+    let deployment = Deployment::new("verify_nothing", 2, Delivery::ExactlyOnce);
+    let verified = deployment.assert_verified();
+    assert_eq!(verified.report["without_records"], serde_json::json!([0, 1]));
+}
+
+#[test]
 fn what_cannot_be_verified_is_no_difference_and_no_success() {
     let (deployment, _) = counted("verify_impossible", 200);
     let unknown = deployment.verify(&["--partition", "3"]);
