@@ -99,7 +99,8 @@ pub trait Group: Clone + Send + 'static {
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError>;
 
     /// Commits positions outside of a transaction, as the member that this is at that moment: refused once its session
-    /// has ended, as somebody else may have committed since.
+    /// has ended, as somebody else may have committed since. The offset that `since` names stands in every later commit of
+    /// its partition as well.
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError>;
 }
 
@@ -119,17 +120,30 @@ pub struct CommitMetadata {
     pub fold_version: u32,
     /// The partition's watermark, ms since 1970.
     pub watermark: i64,
+    /// From which offset on these rules hold, where state of other rules was gone on from: what lies before cannot be
+    /// folded again by them. Absent where they have held from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 impl CommitMetadata {
     /// For this build's rules.
     pub fn of(watermark: EventTime) -> Self {
-        Self { fold_version: crate::fold::FOLD_VERSION, watermark: watermark.millis() }
+        Self { fold_version: crate::fold::FOLD_VERSION, watermark: watermark.millis(), since: None }
+    }
+
+    /// The same of a partition whose state of other rules was gone on from at an offset.
+    pub fn since(self, accepted_at: Option<Offset>) -> Self {
+        Self { since: accepted_at.map(Offset::get), ..self }
     }
 
     /// The JSON that stands beside the offset.
     pub fn to_json(self) -> String {
-        format!(r#"{{"fold_version":{},"watermark":{}}}"#, self.fold_version, self.watermark)
+        let Self { fold_version, watermark, since } = self;
+        match since {
+            None => format!(r#"{{"fold_version":{fold_version},"watermark":{watermark}}}"#),
+            Some(since) => format!(r#"{{"fold_version":{fold_version},"watermark":{watermark},"since":{since}}}"#),
+        }
     }
 }
 

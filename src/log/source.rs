@@ -49,6 +49,8 @@ struct Names {
     topic: String,
     group: String,
     instance: String,
+    /// [`CommitMetadata::since`] of the partitions that have one.
+    since: Mutex<HashMap<PartitionId, Offset>>,
 }
 
 /// Takes what happens inside a poll. It runs on the polling thread and does no I/O: whoever polls serves the notes.
@@ -140,6 +142,7 @@ impl KafkaSource {
             topic: config.kafka.topics.events.clone(),
             group: config.kafka.group.clone(),
             instance: instance.to_owned(),
+            since: Mutex::default(),
         };
         Ok(Self {
             consumer: Arc::new(consumer),
@@ -408,15 +411,32 @@ impl KafkaGroup {
         for (partition, offset, metadata) in positions {
             let mut element = list.add_partition(self.topic(), kafka_number(partition));
             element.set_offset(kafka_offset(offset))?;
-            element.set_metadata(metadata.to_json());
+            let known = self.since().get(&partition).copied();
+            element.set_metadata(metadata.since(metadata.since.map(Offset::new).or(known)).to_json());
         }
         Ok(list)
+    }
+
+    fn since(&self) -> MutexGuard<'_, HashMap<PartitionId, Offset>> {
+        self.names.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes from where on the rules of what is committed hold.
+    fn note_since(&self, partition: PartitionId, metadata: Option<CommitMetadata>) {
+        match metadata.and_then(|metadata| metadata.since) {
+            Some(since) => self.since().insert(partition, Offset::new(since)),
+            None => self.since().remove(&partition),
+        };
     }
 }
 
 impl Group for KafkaGroup {
     fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
-        committed(&self.consumer, &self.names.topic, &self.names.group, partitions)
+        let found = committed(&self.consumer, &self.names.topic, &self.names.group, partitions)?;
+        for (partition, position) in partitions.iter().zip(&found) {
+            self.note_since(*partition, position.as_ref().and_then(|position| position.metadata));
+        }
+        Ok(found)
     }
 
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {
@@ -426,6 +446,12 @@ impl Group for KafkaGroup {
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {
         let doing = || format!("committing offsets of group {}", self.names.group);
         let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
-        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))?;
+        for (partition, _, metadata) in positions {
+            if metadata.since.is_some() {
+                self.note_since(*partition, Some(*metadata));
+            }
+        }
+        Ok(())
     }
 }

@@ -60,7 +60,10 @@ impl Bounds {
         };
         let Some(until) = until else { return Ok(None) };
 
-        let (low, _) = log.log_range(partition)?;
+        let (log_begin, _) = log.log_range(partition)?;
+        // What other rules folded cannot be compared with what these say.
+        let since = committed.metadata.and_then(|metadata| metadata.since).map(Offset::new);
+        let low = log_begin.max(since.unwrap_or_default());
         let from = tables.end_before(partition, from)?.filter(|from| *from >= low);
         let from = match from {
             None if low == Offset::default() => Some(low),

@@ -66,9 +66,9 @@ pub enum WorkerError {
     /// The tables do not hold what was there when the offset was committed, and the log does not reach back far enough to
     /// fold it again.
     #[error(
-        "partition {partition}: offset {committed} is committed, but {shortfall}; the log begins at offset {log_begin}, and \
-         the tables are complete as of no flush from there on that it could be folded again from. Restore the tables \
-         from a backup of a later time than the log's begin"
+        "partition {partition}: offset {committed} is committed, but {shortfall}; the log can be folded again from offset \
+         {foldable_from} on, and the tables are complete as of no flush from there on that it could be folded from. \
+         Restore the tables from a later backup"
     )]
     RowsMissing {
         /// The partition.
@@ -77,8 +77,21 @@ pub enum WorkerError {
         committed: u64,
         /// What is missing.
         shortfall: Shortfall,
-        /// The first offset of the log.
-        log_begin: u64,
+        /// The first offset that the log holds and that these rules have folded.
+        foldable_from: u64,
+    },
+    /// The tables do not hold what other rules wrote, and these cannot fold it again.
+    #[error(
+        "partition {partition}: offset {committed} was committed under another fold version, and {shortfall}: run the \
+         seenby of that version once, which folds the log again, before --accept-fold-version"
+    )]
+    RowsMissingOfOtherRules {
+        /// The partition.
+        partition: u32,
+        /// What is committed.
+        committed: u64,
+        /// What is missing.
+        shortfall: Shortfall,
     },
     /// Partitions were added to a topic whose count is fixed for its life.
     #[error(

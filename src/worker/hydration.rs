@@ -8,7 +8,7 @@ pub use origin::Shortfall;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use self::origin::Origin;
+use self::origin::{Origin, check_still_there};
 use super::clock::Clock;
 use super::error::{Recovery, WorkerError};
 use super::metrics::WorkerMetrics;
@@ -95,6 +95,14 @@ struct Start {
 }
 
 impl Start {
+    /// The first offset that can be folded again: the log has it, and it was folded by these rules.
+    fn foldable_from(&self) -> Offset {
+        match self.commit {
+            Commit::Flush(CommitMetadata { since: Some(since), .. }) => self.log_begin.max(Offset::new(since)),
+            _ => self.log_begin,
+        }
+    }
+
     /// Whether what is committed was folded by another version's rules.
     fn is_of_other_rules(&self) -> bool {
         matches!(self.commit, Commit::Flush(metadata) if metadata.fold_version != FOLD_VERSION)
@@ -170,8 +178,9 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
         let mut ready = Vec::with_capacity(starts.len());
         let mut caught_up = Vec::new();
         for ((start, origin), hydrated) in starts.iter().zip(&origins).zip(hydrated) {
-            let mut state = hydrated.state;
+            let HydratedPartition { mut state, boundary, .. } = hydrated;
             if origin.offset < start.next_offset {
+                check_still_there(start, origin, boundary)?;
                 state = self.catch_up(start, origin, state)?;
                 caught_up.push(*start);
             }
@@ -187,7 +196,10 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
             .iter()
             .zip(&ready)
             .filter(|(start, _)| matches!(start.commit, Commit::None) || start.is_of_other_rules())
-            .map(|(start, ready)| (start.partition, start.next_offset, CommitMetadata::of(ready.state.watermark())))
+            .map(|(start, ready)| {
+                let accepted_at = start.is_of_other_rules().then_some(start.next_offset);
+                (start.partition, start.next_offset, CommitMetadata::of(ready.state.watermark()).since(accepted_at))
+            })
             .collect();
         if !commits.is_empty() {
             self.group.commit(&commits)?;

@@ -150,6 +150,22 @@ fn a_lost_count_is_missing_and_a_newer_one_that_nothing_explains_is_too_many() {
 }
 
 #[test]
+fn a_row_behind_the_log_that_would_hide_the_right_one_is_too_many() {
+    let deployment = counted("verify_behind");
+    for forged in [
+        "INSERT INTO message_counts SELECT * REPLACE(1000000 AS offset, 9 AS distinct_readers) FROM message_counts",
+        "INSERT INTO receipts SELECT * REPLACE(1000000 AS offset, 'mallory' AS reader) FROM receipts LIMIT 1",
+        "INSERT INTO ledger SELECT * REPLACE(1000000 AS next_offset) FROM ledger LIMIT 1",
+    ] {
+        deployment.execute(forged);
+    }
+    let verified = deployment.verify(&[]);
+    for table in ["message_counts", "receipts", "ledger"] {
+        assert_eq!(only_of(&verified, table).0, format!("extra {table}"));
+    }
+}
+
+#[test]
 fn people_read_what_differs_where_they_ask_for_no_json() {
     let deployment = counted("verify_text");
     deployment.execute("DELETE FROM receipts WHERE reader = 'bob'");

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use seenby::config::Delivery;
-use seenby::store::migrate;
 
 use crate::support::faulty_clickhouse::{Fault, FaultyClickHouse};
 use crate::support::worker::{Deployment, PATIENCE, RunningWorker, load, open_policy};
@@ -97,23 +96,5 @@ fn a_refused_row_pages_and_is_not_skipped() {
     wait_until("the refusal is told", || is_paged(&worker));
     deployment.execute("ALTER TABLE receipts DROP CONSTRAINT nobody");
     deployment.assert_exactly_once(50, 3);
-    worker.stop(true).unwrap();
-}
-
-#[test]
-fn migrations_run_beside_workers() {
-    let deployment = Deployment::new("migrating", 2, Delivery::ExactlyOnce);
-    let worker = deployment.start();
-    deployment.produce(&[open_policy()]);
-    let config = deployment.config.clickhouse.clone();
-    let migrating = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for _ in 0..20 {
-            assert!(runtime.block_on(migrate(&config)).unwrap().is_empty(), "the schema was current");
-        }
-    });
-    deployment.produce(&load(200, 3));
-    migrating.join().unwrap();
-    deployment.assert_exactly_once(200, 3);
     worker.stop(true).unwrap();
 }

@@ -103,7 +103,7 @@ fn a_commit_whose_rows_are_gone_as_is_the_log_before_it_stops_the_worker() {
     deployment.execute("TRUNCATE TABLE ledger");
     deployment.delete_all_records();
     let error = deployment.start().join().unwrap_err();
-    assert!(matches!(error, WorkerError::RowsMissing { committed: 1, log_begin: 1, .. }), "{error}");
+    assert!(matches!(error, WorkerError::RowsMissing { committed: 1, foldable_from: 1, .. }), "{error}");
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn rows_from_before_the_logs_begin_are_told_by_table_and_those_after_it_come_bac
     deployment.execute("INSERT INTO backup SELECT * FROM messages");
     deployment.execute(&format!("DELETE FROM messages WHERE partition = 0 AND offset < {middle}"));
     let error = take_over(&deployment, RecoveryMode::Hydrate).unwrap_err().to_string();
-    for named in ["partition 0", "messages", "the log begins at offset"] {
+    for named in ["partition 0", "messages", "the log can be folded again from offset"] {
         assert!(error.contains(named), "{named}: {error}");
     }
     let worker = deployment.start();

@@ -37,7 +37,17 @@ fn state_of_another_fold_version_is_taken_over_only_when_told_to() {
     assert!(after.iter().all(|(_, metadata)| metadata.contains(&own)), "{after:?}");
     let worker = deployment.start();
     worker.wait_until_ready();
+    // Later commits still tell from where on these rules hold, and nobody compares what the others wrote.
+    deployment.produce(&[group_read("m1").from("carol").at(NOON + 2).record()]);
+    deployment.wait_for_records(5);
+    deployment.wait_for_commit();
     worker.stop(true).unwrap();
+    for (partition, (accepted_at, _)) in (0..).zip(&before) {
+        let (_, metadata) = deployment.committed(partition);
+        assert!(metadata.contains(&format!("\"since\":{accepted_at}")), "{metadata}");
+    }
+    let verified = deployment.assert_verified();
+    assert_eq!(verified.records(), 2, "{verified:#?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{Commit, Hydrator, Start};
 use crate::config::RecoveryMode;
 use crate::event::{Offset, PartitionId};
 use crate::log::{Group, LogReader};
-use crate::store::{Completeness, HydrationRequest, RowDifference, Store};
+use crate::store::{Completeness, HydrationRequest, RowDifference, Store, StoreError};
 use crate::worker::clock::Clock;
 use crate::worker::error::WorkerError;
 
@@ -75,7 +75,13 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
             let shortfall = shortfall.or(is_replay_wanted.then_some(Shortfall::Wanted));
             let offset = match &shortfall {
                 None => start.next_offset,
-                Some(shortfall) if start.is_of_other_rules() => return Err(rows_missing(start, shortfall.clone())),
+                Some(shortfall) if start.is_of_other_rules() => {
+                    return Err(WorkerError::RowsMissingOfOtherRules {
+                        partition: start.partition.get(),
+                        committed: start.next_offset.get(),
+                        shortfall: shortfall.clone(),
+                    });
+                }
                 Some(shortfall) => self.last_complete_boundary(start, shortfall)?,
             };
             origins.push(Origin { offset, shortfall });
@@ -122,8 +128,8 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
     fn last_complete_boundary(&mut self, start: &Start, shortfall: &Shortfall) -> Result<Offset, WorkerError> {
         let Self { store, settings, .. } = self;
         let last = Offset::new(start.next_offset.get().saturating_sub(1));
-        let mut candidates = store.boundaries(&settings.topic, start.partition, start.log_begin, last)?;
-        if start.log_begin == Offset::default() && candidates.first() != Some(&Offset::default()) {
+        let mut candidates = store.boundaries(&settings.topic, start.partition, start.foldable_from(), last)?;
+        if start.foldable_from() == Offset::default() && candidates.first() != Some(&Offset::default()) {
             // The log is whole: it can be folded from its start.
             candidates.insert(0, Offset::default());
         }
@@ -159,12 +165,22 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
     }
 }
 
+/// The state read back must be as of the boundary that was found complete: the janitor of another process may have taken
+/// it out since, and totals as of an earlier one would be carried on.
+pub(super) fn check_still_there(start: &Start, origin: &Origin, boundary: Option<Offset>) -> Result<(), WorkerError> {
+    if boundary.unwrap_or(start.foldable_from()) == origin.offset {
+        return Ok(());
+    }
+    let reason = format!("the boundary {} of partition {} is gone", origin.offset.get(), start.partition.get());
+    Err(StoreError::Unavailable { doing: "reading", target: "ledger".to_owned(), reason }.into())
+}
+
 fn rows_missing(start: &Start, shortfall: Shortfall) -> WorkerError {
     WorkerError::RowsMissing {
         partition: start.partition.get(),
         committed: start.next_offset.get(),
         shortfall,
-        log_begin: start.log_begin.get(),
+        foldable_from: start.foldable_from().get(),
     }
 }
 
@@ -197,7 +213,7 @@ mod tests {
         partition: PartitionId::new(3),
         next_offset: Offset::new(70),
         log_begin: Offset::new(20),
-        commit: Commit::Flush(CommitMetadata { fold_version: 1, watermark: 5 }),
+        commit: Commit::Flush(CommitMetadata { fold_version: 1, watermark: 5, since: None }),
     };
 
     fn found(boundary: Option<u64>, watermark: i64) -> Completeness {
@@ -213,6 +229,22 @@ mod tests {
         assert_eq!(shortfall(&AT_70, &found(Some(70), 5)), None);
         let first = Start { log_begin: AT_70.next_offset, ..AT_70 };
         assert_eq!(shortfall(&first, &found(None, 5)), None);
+    }
+
+    #[test]
+    fn nothing_is_folded_again_by_rules_that_did_not_hold_there() {
+        assert_eq!(AT_70.foldable_from(), Offset::new(20));
+        let since = |since| CommitMetadata { fold_version: 1, watermark: 5, since: Some(since) };
+        assert_eq!(Start { commit: Commit::Flush(since(50)), ..AT_70 }.foldable_from(), Offset::new(50));
+        assert_eq!(Start { commit: Commit::Flush(since(10)), ..AT_70 }.foldable_from(), Offset::new(20));
+    }
+
+    #[test]
+    fn a_boundary_that_is_taken_out_meanwhile_is_looked_for_again() {
+        let origin = Origin { offset: Offset::new(40), shortfall: Some(Shortfall::Wanted) };
+        assert!(check_still_there(&AT_70, &origin, Some(Offset::new(40))).is_ok());
+        let gone = check_still_there(&AT_70, &origin, Some(Offset::new(30))).unwrap_err();
+        assert_eq!(gone.recovery(), crate::worker::Recovery::Rebuild, "{gone}");
     }
 
     #[test]
