@@ -1,238 +1,24 @@
-//! The fold and a second, simpler one, written from the contract alone, agree on random logs.
+//! The fold and the decoder agree with a second, simpler fold, written from the contract alone, and its reader.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use bumpalo::Bump;
 use proptest::prelude::*;
 use seenby::event::partition_of;
-use seenby::fold::fact::Measure;
 
-use super::support::fold::{Fact, Fold};
-use super::support::plain_fold::{LogRecord, Notification, PlainFold, Rejection};
-use super::support::random_log::{Content, TimedRecord, log};
-
-/// What both folds say of a log, in one form.
-#[derive(Debug, Default, PartialEq)]
-struct Findings {
-    outcomes: BTreeMap<(String, String, String), u64>,
-    settled: BTreeMap<(String, String, String), u64>,
-    still_parked: usize,
-    watermark: i64,
-    /// How many delays were measured, by app and type.
-    delays: BTreeMap<(String, String), u64>,
-    lives: BTreeMap<LifeKey, FoundLife>,
-    notifications: Vec<Notification>,
-    rejections: Vec<Rejection>,
-    marks: Vec<(String, String, i64, String, u64)>,
-    members: Vec<(String, String, String, i64)>,
-}
-
-/// Conversation, message and time of sending.
-type LifeKey = (String, String, i64);
-
-#[derive(Debug, Default, PartialEq)]
-struct FoundLife {
-    sender: String,
-    status: String,
-    validity: i64,
-    quota_day: Option<i64>,
-    audience: Option<usize>,
-    /// Kind, at, ack id, reader, content and own offset, in log order.
-    receipts: Vec<(String, i64, String, String, Option<String>, u64)>,
-    recalled: Option<(String, i64, String)>,
-    /// Distinct and retained readers, and receivers of a delivery.
-    counts: (usize, usize, usize),
-}
-
-fn by_the_fold(fold: &Fold<'_>) -> Findings {
-    let mut found = Findings {
-        still_parked: fold.partition.parked(),
-        watermark: fold.partition.watermark().millis(),
-        ..Findings::default()
-    };
-    let mut cells = BTreeMap::new();
-    let mut members: BTreeMap<(String, String), Option<(String, i64)>> = BTreeMap::new();
-    for fact in &fold.recorder.facts {
-        match fact {
-            Fact::Message(fact) => {
-                let life = FoundLife {
-                    sender: fact.sender.to_string(),
-                    status: fact.status.outcome().name().to_owned(),
-                    validity: fact.validity_millis,
-                    quota_day: fact.quota_day.map(|day| i64::from(day.days())),
-                    audience: fact.audience.map(|audience| audience as usize),
-                    ..FoundLife::default()
-                };
-                let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
-                assert!(found.lives.insert(key, life).is_none(), "one life a place");
-            }
-            Fact::Receipt(fact) => {
-                let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
-                found.lives.get_mut(&key).unwrap().receipts.push((
-                    fact.kind.name().to_owned(),
-                    fact.at.millis(),
-                    fact.ack_id.to_string(),
-                    fact.reader.to_string(),
-                    fact.content.map(str::to_owned),
-                    fact.position.own_offset.get(),
-                ));
-            }
-            Fact::Recall(fact) => {
-                let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
-                let recall = (fact.recalled_by.to_string(), fact.at.millis(), fact.recall_id.to_string());
-                found.lives.get_mut(&key).unwrap().recalled = Some(recall);
-            }
-            Fact::Counts(fact) => {
-                let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
-                found.lives.get_mut(&key).unwrap().counts =
-                    (fact.distinct as usize, fact.retained as usize, fact.delivered as usize);
-            }
-            Fact::Roster(fact) => {
-                if let Some(user) = fact.user {
-                    let standing = fact.role.map(|role| (role.name().to_owned(), fact.joined_at.unwrap().millis()));
-                    members.insert((fact.conversation.to_string(), user.to_string()), standing);
-                }
-            }
-            Fact::Mark(fact) => found.marks.push((
-                fact.conversation.to_string(),
-                fact.reader.to_string(),
-                fact.at.millis(),
-                fact.ack_id.to_string(),
-                fact.position.offset.get(),
-            )),
-            Fact::Rejection(fact) => found.rejections.push(Rejection {
-                outcome: fact.outcome.name(),
-                partition: fact.position.own_partition.get(),
-                own_offset: fact.position.own_offset.get(),
-                is_settled: fact.received.is_none(),
-            }),
-            Fact::Notification(fact) => found.notifications.push(Notification {
-                kind: fact.kind.name(),
-                conversation: fact.conversation.to_string(),
-                message: fact.message.map(|message| message.to_string()),
-                reader: fact.reader.to_string(),
-                key: format!("{}/{}", fact.app, fact.told),
-                at: fact.at.millis(),
-                ack_id: fact.ack_id.to_string(),
-                content: fact.content.map(str::to_owned),
-                partition: fact.position.own_partition.get(),
-                own_offset: fact.position.own_offset.get(),
-                group_read_count: fact.group_read_count.map(|count| count as usize),
-            }),
-            Fact::Ledger(fact) => {
-                let cell = (fact.measure, fact.app, fact.event_type, fact.outcome);
-                cells.insert((cell, fact.hour), fact.total);
-            }
-            Fact::Parked(_) | Fact::Settlement(_) | Fact::Policy(_) => {}
-        }
-    }
-    for (((measure, app, event_type, outcome), _), total) in cells {
-        let (app, event_type, outcome) = (app.to_owned(), event_type.to_owned(), outcome.to_owned());
-        match measure {
-            Measure::Records => *found.outcomes.entry((app, event_type, outcome)).or_default() += total,
-            Measure::Settled => *found.settled.entry((app, event_type, outcome)).or_default() += total,
-            Measure::Delays => *found.delays.entry((app, event_type)).or_default() += total,
-            Measure::Watermark => {}
-        }
-    }
-    found.members = members
-        .into_iter()
-        .filter_map(|((conversation, user), standing)| standing.map(|(role, since)| (conversation, user, role, since)))
-        .collect();
-    found.sorted()
-}
-
-fn by_the_plain_fold(plain: PlainFold) -> Findings {
-    let named = |sums: &BTreeMap<(String, String, &'static str), u64>| {
-        let named = |((app, event_type, outcome), count): (&(String, String, &str), &u64)| {
-            ((app.clone(), event_type.clone(), (*outcome).to_owned()), *count)
-        };
-        sums.iter().map(named).collect()
-    };
-    let lives = plain.lives.iter().map(|life| {
-        let found = FoundLife {
-            sender: life.sender.clone(),
-            status: life.status.to_owned(),
-            validity: life.validity,
-            quota_day: life.quota_day,
-            audience: life.audience.as_ref().map(Vec::len),
-            receipts: life
-                .receipts
-                .iter()
-                .cloned()
-                .map(|it| (it.kind.to_owned(), it.at, it.ack_id, it.reader, it.content, it.own_offset))
-                .collect(),
-            recalled: life.recalled.clone(),
-            counts: (life.distinct(), life.retained().len(), life.of_kind("delivered").count()),
-        };
-        ((life.conversation.clone(), life.message.clone(), life.sent_at), found)
-    });
-    let found = Findings {
-        outcomes: named(&plain.outcomes),
-        settled: named(&plain.settled),
-        still_parked: plain.still_parked(),
-        watermark: plain.watermark(0),
-        delays: plain
-            .delays
-            .iter()
-            .map(|((app, event_type), delays)| ((app.clone(), (*event_type).to_owned()), delays.len() as u64))
-            .collect(),
-        lives: lives.collect(),
-        marks: plain
-            .marks
-            .iter()
-            .cloned()
-            .map(|mark| (mark.conversation, mark.reader, mark.at, mark.ack_id, mark.offset))
-            .collect(),
-        members: plain.members(),
-        notifications: plain.notifications,
-        rejections: plain.rejections,
-    };
-    found.sorted()
-}
-
-impl Findings {
-    fn sorted(mut self) -> Self {
-        self.notifications.sort();
-        self.rejections.sort();
-        self.marks.sort();
-        self
-    }
-}
-
-/// Folds a log both ways, compares what becomes of each record, and returns what both found.
-fn folded_both_ways(records: &[TimedRecord]) -> (Findings, Findings) {
-    let arena = Bump::new();
-    let mut fold = Fold::new(&arena);
-    let mut plain = PlainFold::new(1);
-    for (offset, TimedRecord { record, time }) in records.iter().enumerate() {
-        fold.clock = *time;
-        let by_fold = fold.take(record).name();
-        let by_plain = plain.take(&LogRecord {
-            partition: 0,
-            offset: offset as u64,
-            time: Some(*time),
-            key: record.key.as_deref(),
-            value: &record.value,
-            control: record.control.as_deref().map(str::as_bytes),
-        });
-        let value = String::from_utf8_lossy(&record.value);
-        assert_eq!(by_fold, by_plain, "the fold's outcome and the plain fold's of record {offset}: {value}");
-        if offset % 16 == 0 {
-            fold.flush();
-        }
-    }
-    fold.flush();
-    (by_the_fold(&fold), by_the_plain_fold(plain))
-}
+use super::support::both_folds::{Findings, folded_both_ways};
+use super::support::both_readers::read_both_ways;
+use super::support::plain_fold::{LogRecord, PlainFold};
+use super::support::random_log::{Content, log};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_folds_agree_on_any_log(records in log(Content::All, 120)) {
-        let (fold, plain) = folded_both_ways(&records);
-        prop_assert_eq!(fold, plain);
+        let arena = Bump::new();
+        let (fold, plain) = folded_both_ways(&records, &arena);
+        prop_assert_eq!(Findings::by_the_fold(&fold), Findings::by_the_plain_fold(plain));
     }
 }
 
@@ -241,8 +27,9 @@ proptest! {
 
     #[test]
     fn both_folds_agree_on_long_logs(records in log(Content::All, 600)) {
-        let (fold, plain) = folded_both_ways(&records);
-        prop_assert_eq!(fold, plain);
+        let arena = Bump::new();
+        let (fold, plain) = folded_both_ways(&records, &arena);
+        prop_assert_eq!(Findings::by_the_fold(&fold), Findings::by_the_plain_fold(plain));
     }
 }
 
@@ -263,5 +50,46 @@ proptest! {
             control: None,
         };
         prop_assert_eq!(PlainFold::new(partitions).take(&record), "stored");
+    }
+}
+
+#[test]
+fn both_readers_agree_on_every_example() {
+    for example in examples() {
+        for header in [None, Some("policy"), Some("erase"), Some("unknown")] {
+            read_both_ways(&example, header);
+        }
+    }
+}
+
+fn examples() -> Vec<Vec<u8>> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/examples")];
+    let mut examples = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { examples.push(std::fs::read(path).unwrap()) }
+        }
+    }
+    assert!(examples.len() > 50, "{}", examples.len());
+    examples
+}
+
+#[test]
+fn both_readers_agree_on_what_a_general_parser_refuses_or_does_not_tell() {
+    let event = r#"{"type":"read","app":"org#app","chat":"group","id":"r","from":"bob","to":"g","at":1,"message":"m"}"#;
+    let policy = r#"{"type":"policy","app":"org#app","version":1,"group":{"open":true},"single":{"validity_days":3}}"#;
+    let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+    for more in [r#""x":1e999"#, r#""\ud800":0"#, r#""x":"\udc00""#, r#""content":"\ud800""#, r#""\u0061t":1"#] {
+        read_both_ways(event.replacen('{', &format!("{{{more},"), 1).as_bytes(), None);
+        read_both_ways(policy.replacen('{', &format!("{{{more},"), 1).as_bytes(), Some("policy"));
+    }
+    read_both_ways(event.replacen('{', &format!("{{\"x\":{deep},"), 1).as_bytes(), None);
+    for (once, twice) in [
+        (r#""version":1"#, r#""version":1,"version":1"#),
+        (r#""open":true"#, r#""open":true,"op\u0065n":true"#),
+        (r#""validity_days":3"#, r#""validity_days":3,"validity_days":3"#),
+    ] {
+        read_both_ways(policy.replace(once, twice).as_bytes(), Some("policy"));
     }
 }

@@ -56,6 +56,26 @@ impl Fact<'_> {
     }
 }
 
+/// What is left of facts when of each total only the last one counts.
+#[derive(Debug, Default, PartialEq)]
+pub struct FinalRows<'a> {
+    /// All but the totals, as they came.
+    facts: Vec<Fact<'a>>,
+    /// Distinct, retained and delivered, and as of which offset, by message.
+    counts: BTreeMap<Life<'a>, (u32, u32, u32, Offset)>,
+    /// Totals and their delay histograms, by cell.
+    totals: BTreeMap<Cell<'a>, Total<'a>>,
+}
+
+/// Conversation, message, time of sending and sender.
+type Life<'a> = (ConversationKey<'a>, MessageId<'a>, EventTime, UserId<'a>);
+
+/// A total and its delay histogram.
+type Total<'a> = (u64, &'a [(u16, u64)]);
+
+/// App, type, measure, outcome and hour.
+type Cell<'a> = (&'a str, &'a str, Measure, &'a str, RecordTime);
+
 /// Keeps copies of all facts, in the order given.
 #[derive(Debug)]
 pub struct Recorder<'a> {
@@ -322,6 +342,24 @@ impl<'a> Fold<'a> {
         self.recorder.facts.iter().rev().find_map(counts)
     }
 
+    /// The rows that a store ends up with.
+    pub fn final_rows(&self) -> FinalRows<'a> {
+        let mut rows = FinalRows::default();
+        for fact in &self.recorder.facts {
+            match fact {
+                Fact::Counts(fact) => {
+                    let message = (fact.conversation, fact.message, fact.sent_at, fact.sender);
+                    rows.counts.insert(message, (fact.distinct, fact.retained, fact.delivered, fact.offset));
+                }
+                Fact::Ledger(fact) => {
+                    rows.totals.insert(cell_of(fact), (fact.total, fact.buckets));
+                }
+                other => rows.facts.push(*other),
+            }
+        }
+        rows
+    }
+
     /// The receipts counted so far: message, reader and own offset.
     pub fn receipts(&self) -> Vec<(&'a str, &'a str, u64)> {
         let receipt = |fact: &Fact<'a>| match fact {
@@ -332,7 +370,7 @@ impl<'a> Fold<'a> {
     }
 }
 
-fn cell_of<'a>(fact: &LedgerFact<'a>) -> (&'a str, &'a str, Measure, &'a str, RecordTime) {
+fn cell_of<'a>(fact: &LedgerFact<'a>) -> Cell<'a> {
     (fact.app, fact.event_type, fact.measure, fact.outcome, fact.hour)
 }
 

@@ -3,6 +3,8 @@
 pub mod answers;
 pub mod api;
 pub mod bad_records;
+pub mod both_folds;
+pub mod both_readers;
 pub mod clickhouse;
 pub mod events;
 pub mod faulty_clickhouse;

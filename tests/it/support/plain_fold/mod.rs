@@ -7,8 +7,8 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
-mod policy;
-mod reading;
+pub mod policy;
+pub mod reading;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

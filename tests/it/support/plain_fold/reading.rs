@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::policy::PlainPolicy;
 
 const LATEST: i64 = 4_102_444_799_999;
+const MOST_BYTES: usize = 512 * 1024;
 
 /// An event with the fields that its type and chat give it.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub enum PlainControl {
 }
 
 pub fn read_event(value: &[u8]) -> Option<PlainEvent> {
-    if value.len() > 512 * 1024 {
+    if value.len() > MOST_BYTES {
         return None;
     }
     let fields: Fields = serde_json::from_slice(value).ok()?;
@@ -132,6 +133,9 @@ pub fn read_event(value: &[u8]) -> Option<PlainEvent> {
 
 pub fn read_control(header: &[u8], value: &[u8]) -> Option<PlainControl> {
     let header = std::str::from_utf8(header).ok().filter(|name| matches!(*name, "policy" | "erase"))?;
+    if value.len() > MOST_BYTES || names_a_field_twice(value)? {
+        return None;
+    }
     let record: serde_json::Map<String, Value> = serde_json::from_slice(value).ok()?;
     if record.get("type")?.as_str()? != header {
         return None;
@@ -144,6 +148,16 @@ pub fn read_control(header: &[u8], value: &[u8]) -> Option<PlainControl> {
     let is_known = |name: &String| matches!(name.as_str(), "type" | "app" | "version" | "user");
     let names_a_user = record.get("user")?.as_str().is_some_and(is_id);
     (names_a_user && record.keys().all(is_known)).then_some(PlainControl::Erase { app, version })
+}
+
+/// Whether a control record, or an object of limits in it, has two fields of one name. A map keeps the last of them.
+fn names_a_field_twice(value: &[u8]) -> Option<bool> {
+    let record: Fields = serde_json::from_slice(value).ok()?;
+    let limits = record.0.iter().filter_map(|(_, limits)| serde_json::from_str::<Fields>(limits.get()).ok());
+    Some(limits.chain([record.clone()]).any(|fields| {
+        let names: HashSet<_> = fields.0.iter().map(|(name, _)| name).collect();
+        names.len() < fields.0.len()
+    }))
 }
 
 fn read_role(json: &str) -> Option<String> {
@@ -159,13 +173,14 @@ fn is_app(text: &str) -> bool {
     text.len() <= 128 && text.split_once('#').is_some_and(|(org, name)| is_id(org) && is_id(name))
 }
 
-/// An object's members as they came, repeated ones too.
-struct Fields(Vec<(String, Box<RawValue>)>);
+/// An object's members as they came, repeated ones too. A name with half a surrogate pair is no text, and no field's.
+#[derive(Clone)]
+struct Fields(Vec<(Option<String>, Box<RawValue>)>);
 
 impl Fields {
     /// The JSON of a field that must be there once.
     fn once(&self, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(field, _)| field == name);
+        let mut values = self.0.iter().filter(|(field, _)| field.as_deref() == Some(name));
         match (values.next(), values.next()) {
             (Some((_, value)), None) => Some(value.get()),
             _ => None,
@@ -174,7 +189,7 @@ impl Fields {
 
     /// The JSON of a field that may be absent or null, but not twice.
     fn optional(&self, name: &str) -> Option<Option<&str>> {
-        if self.0.iter().any(|(field, _)| field == name) {
+        if self.0.iter().any(|(field, _)| field.as_deref() == Some(name)) {
             Some(Some(self.once(name)?).filter(|value| *value != "null"))
         } else {
             Some(None)
@@ -209,8 +224,8 @@ impl<'de> Deserialize<'de> for Fields {
 
             fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = object.next_entry()? {
-                    members.push(member);
+                while let Some((name, value)) = object.next_entry::<Box<RawValue>, _>()? {
+                    members.push((serde_json::from_str(name.get()).ok(), value));
                 }
                 Ok(Fields(members))
             }
