@@ -35,9 +35,15 @@ OUTAGE ?= 60
 outage: setup ## ClickHouse away under load for OUTAGE=60 seconds: pause, lag and memory, in figures
 	SEENBY_CHAOS_OUTAGE=$(OUTAGE) cargo test --locked --test it -- --nocapture chaos::outage
 
+FUZZ_SECONDS ?= 120
+.PHONY: fuzz
+fuzz: ## Fuzz decoder, fold and query parsers for FUZZ_SECONDS=120 each; fails at a finding; needs cargo-fuzz
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
 .PHONY: lint
 lint: ## Formatting, lints and documentation alone
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 

@@ -73,14 +73,14 @@ pub(crate) enum AckUser {
 pub(crate) struct AckQuery {
     /// How many in one answer; what is no number from 1 to 500 counts as 500.
     #[param(required = false, minimum = 1, maximum = 500, default = 500)]
-    limit: usize,
+    pub(super) limit: usize,
     /// The receipt id to begin with, or receipt id, `/` and reader: the `next_key` of the page before. The word `undefined` counts as absent.
-    key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 impl AckQuery {
     /// Never fails: the vendor's clients send what they like, `limit=500&key=undefined&_v=…` among it.
-    fn parse(query: &str) -> Self {
+    pub(super) fn parse(query: &str) -> Self {
         let mut limit = MAX_LIMIT;
         let mut key = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

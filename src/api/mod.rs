@@ -13,6 +13,8 @@ mod auth;
 mod cursor;
 mod easemob;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layers;
 mod openapi;
 mod parameters;

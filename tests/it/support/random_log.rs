@@ -40,21 +40,21 @@ pub fn log(content: Content, length: usize) -> impl Strategy<Value = Vec<TimedRe
     let step = (0..100_u8, 0..4_u8, 0..4_u8, 0..4_u8, 0..100_u8, 0..40_u8, 0..60_u8).prop_map(
         |(kind, user, peer, message, clock, lag, twist)| Step { kind, user, peer, message, clock, lag, twist },
     );
-    proptest::collection::vec(step, 1..length).prop_map(move |steps| records(content, &steps))
+    proptest::collection::vec(step, 1..length).prop_map(move |steps| records(content, NOON, &steps))
 }
 
 /// A log of so many records, drawn from a generator of the caller's.
 pub fn drawn(random: &mut impl Rng, content: Content, length: usize) -> Vec<TimedRecord> {
     let mut bytes = vec![0; length.saturating_sub(1) * BYTES_PER_STEP];
     random.fill_bytes(&mut bytes);
-    of_bytes(content, &bytes)
+    of_bytes(content, NOON, &bytes)
 }
 
 /// What decides one record.
 pub const BYTES_PER_STEP: usize = 7;
 
-/// The log that bytes stand for, whatever they are.
-pub fn of_bytes(content: Content, bytes: &[u8]) -> Vec<TimedRecord> {
+/// The log that bytes stand for, whatever they are, from `start` in ms on.
+pub fn of_bytes(content: Content, start: i64, bytes: &[u8]) -> Vec<TimedRecord> {
     let step = |bytes: &[u8; BYTES_PER_STEP]| Step {
         kind: bytes[0] % 100,
         user: bytes[1] % 4,
@@ -65,7 +65,7 @@ pub fn of_bytes(content: Content, bytes: &[u8]) -> Vec<TimedRecord> {
         twist: bytes[6] % 60,
     };
     let (steps, _) = bytes.as_chunks();
-    records(content, &steps.iter().map(step).collect::<Vec<_>>())
+    records(content, start, &steps.iter().map(step).collect::<Vec<_>>())
 }
 
 const USERS: [&str; 4] = ["ada", "bo", "cy", "di"];
@@ -73,12 +73,12 @@ const MESSAGES: [&str; 4] = ["m0", "m1", "m2", "m0"];
 const ROLES: [&str; 3] = ["member", "admin", "owner"];
 const CHANGES: [&str; 5] = ["join", "leave", "owner", "admin", "member"];
 
-fn records(content: Content, steps: &[Step]) -> Vec<TimedRecord> {
+fn records(content: Content, start: i64, steps: &[Step]) -> Vec<TimedRecord> {
     let opening = policy_from(1, 0, |policy| {
         policy.group.open = true;
         policy.group.senders = Senders::Members;
     });
-    let mut now = NOON;
+    let mut now = start;
     let mut records = vec![TimedRecord { record: opening, time: now }];
     for (number, step) in steps.iter().enumerate() {
         now += match (content, step.clock) {
