@@ -70,6 +70,15 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl ApiState {
+    /// The caller whose token the request carries.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`].
+    #[expect(clippy::unused_async, reason = "tokens whose keys are fetched are waited for")]
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        self.tokens.authenticate(headers).cloned()
+    }
+
     /// Whether the caller may see the reader list of this message, by the policy in force now (DESIGN.md section 3,
     /// `group.viewers`). Each wider rule includes the narrower: a sender who left the group still sees his own list.
     ///

@@ -120,9 +120,9 @@ pub(crate) async fn list_acks(
 ) -> Result<Json<AckAnswer>, ApiError> {
     let started = Instant::now();
     let timestamp = super::now().millis();
-    let caller = state.tokens.authenticate(&headers)?;
+    let caller = state.authenticate(&headers).await?;
     let query = AckQuery::parse(query.as_deref().unwrap_or_default());
-    let page = state.ack_page(caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
+    let page = state.ack_page(&caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Json(AckAnswer { action: "group_read_ack", data: page, timestamp, duration }))
 }

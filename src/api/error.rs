@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::fold::Outcome;
 use crate::store::StoreError;
@@ -24,8 +24,12 @@ pub(crate) enum ApiError {
     NotSender,
     /// The policy lets only members see this list.
     NotMember,
+    /// The caller's role does not reach this; who may is told.
+    Forbidden(&'static str),
     /// No such message in this app, or another app's.
     NotFound,
+    /// No such app, or another one than the caller's.
+    UnknownApp,
     /// The path leads nowhere.
     NoSuchPath,
     /// The path does not take this method.
@@ -90,6 +94,27 @@ pub(crate) struct EasemobError {
     error_code: Option<u32>,
 }
 
+/// What any question about an app's data can be answered instead: to be named among a handler's responses.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derived description alone")]
+pub(crate) enum CommonProblems {
+    /// A parameter breaks a rule (`invalid_request`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    InvalidRequest(Problem),
+    /// No good bearer token (`unauthorized`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem),
+    /// The caller's role, or the app's policy, does not let him (`forbidden`, `not_member`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// Nothing of this name in the caller's app (`not_found`).
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// The database does not answer in time (`unavailable`, `timed_out`).
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
 impl ApiError {
     /// The error that the framework meant by a bare status.
     pub(crate) fn from_status(status: StatusCode) -> Self {
@@ -115,8 +140,8 @@ impl ApiError {
         match self {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotSender | Self::NotMember => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NotSender | Self::NotMember | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::UnknownApp | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AudienceUnknown => StatusCode::CONFLICT,
             Self::Recalled => StatusCode::GONE,
@@ -134,9 +159,9 @@ impl ApiError {
         match self {
             Self::InvalidRequest(_) => "invalid_request",
             Self::Unauthorized => "unauthorized",
-            Self::NotSender => "forbidden",
+            Self::NotSender | Self::Forbidden(_) => "forbidden",
             Self::NotMember => Outcome::NotMember.name(),
-            Self::NotFound | Self::NoSuchPath => Outcome::NotFound.name(),
+            Self::NotFound | Self::UnknownApp | Self::NoSuchPath => Outcome::NotFound.name(),
             Self::MethodNotAllowed => "method_not_allowed",
             Self::AudienceUnknown => "audience_unknown",
             Self::Recalled => Outcome::Recalled.name(),
@@ -156,7 +181,9 @@ impl ApiError {
             Self::Unauthorized => "a bearer token of this service is needed",
             Self::NotSender => "the app's policy lets only the sender of the message see its readers",
             Self::NotMember => "the app's policy lets only members of the group see its reader lists",
+            Self::Forbidden(who) => who,
             Self::NotFound => "there is no such message in this app",
+            Self::UnknownApp => "there is no such app",
             Self::NoSuchPath => "there is nothing at this path; /openapi.json lists what there is",
             Self::MethodNotAllowed => "the path does not take this method; the header Allow names those it takes",
             Self::AudienceUnknown => {

@@ -1,14 +1,17 @@
 //! The HTTP endpoints: reader lists in seenby's own form and in the vendor's (DESIGN.md section 8).
 //!
 //! One file a resource; what all of them share:
-//! - `auth`: bearer tokens, and who may see which list;
+//! - `auth`: bearer tokens, and who may see which list; `access`: what every handler of an app's data takes first;
 //! - `error`: one enum of everything that can go wrong, and its two forms: problem documents (RFC 9457), and the
 //!   vendor's envelope under the vendor's path. Handlers only name the error; `layers` writes it, the framework's own
 //!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
 //! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
-//! - `cursor`: where the next page begins;
+//! - `query_string`, `parameters`: how requests are read; `cursor`: where the next page begins; `as_of`: how fresh an
+//!   answer is;
 //! - `server`: connections, their limits and their end.
 
+mod access;
+mod as_of;
 mod auth;
 mod cursor;
 mod easemob;
@@ -18,6 +21,7 @@ pub mod fuzzing;
 mod layers;
 mod openapi;
 mod parameters;
+mod query_string;
 mod readers;
 mod server;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
+use super::query_string::{invalid, parse_integer, parse_name, parse_word, set_once, unknown};
 use crate::store::query::ReaderOrder;
 
 /// The most readers in one answer.
@@ -65,6 +66,10 @@ pub(crate) enum ReadStatus {
 }
 
 impl ReadStatus {
+    /// Every status under its name.
+    pub(crate) const WORDS: [(&'static str, Self); 3] =
+        [("read", Self::Read), ("unread", Self::Unread), ("all", Self::All)];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -86,6 +91,9 @@ pub(crate) enum ListOrder {
 }
 
 impl ListOrder {
+    /// Every order under its name.
+    pub(crate) const WORDS: [(&'static str, Self); 2] = [("newest", Self::Newest), ("oldest", Self::Oldest)];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Newest => "newest",
@@ -137,16 +145,12 @@ impl ReadersQuery {
         let mut user = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
-                "status" => set_once(&mut status, "status", parse_status(&value)?)?,
-                "order" => set_once(&mut order, "order", parse_order(&value)?)?,
+                "status" => set_once(&mut status, "status", parse_word("status", &value, &ReadStatus::WORDS)?)?,
+                "order" => set_once(&mut order, "order", parse_word("order", &value, &ListOrder::WORDS)?)?,
                 "limit" => set_once(&mut limit, "limit", parse_limit(&value)?)?,
                 "cursor" => set_once(&mut cursor, "cursor", value.into_owned())?,
-                "user" if value.is_empty() => return Err(invalid("user", "must not be empty")),
-                "user" => user.push(value.into_owned()),
-                _ => {
-                    let known = "the known parameters are status, order, limit, cursor and user";
-                    return Err(ApiError::InvalidRequest(format!("{name}: there is no such parameter; {known}")));
-                }
+                "user" => user.push(parse_name("user", &value)?),
+                _ => return Err(unknown(&name, "status, order, limit, cursor and user")),
             }
         }
         user.sort_unstable();
@@ -164,35 +168,13 @@ impl ReadersQuery {
     }
 }
 
-fn invalid(parameter: &str, rule: &str) -> ApiError {
-    ApiError::InvalidRequest(format!("{parameter}: {rule}"))
-}
-
-fn set_once<T>(slot: &mut Option<T>, parameter: &str, value: T) -> Result<(), ApiError> {
-    if slot.replace(value).is_some() { Err(invalid(parameter, "must be given once")) } else { Ok(()) }
-}
-
-fn parse_status(value: &str) -> Result<ReadStatus, ApiError> {
-    [ReadStatus::Read, ReadStatus::Unread, ReadStatus::All]
-        .into_iter()
-        .find(|status| status.name() == value)
-        .ok_or_else(|| invalid("status", "must be read, unread or all"))
-}
-
-fn parse_order(value: &str) -> Result<ListOrder, ApiError> {
-    [ListOrder::Newest, ListOrder::Oldest]
-        .into_iter()
-        .find(|order| order.name() == value)
-        .ok_or_else(|| invalid("order", "must be newest or oldest"))
-}
-
-fn parse_limit(value: &str) -> Result<usize, ApiError> {
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    is_number
-        .then(|| value.parse().ok())
-        .flatten()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| invalid("limit", "must be an integer from 1 to 500"))
+/// Reads how many items one answer may have.
+///
+/// # Errors
+/// [`ApiError::InvalidRequest`].
+pub(crate) fn parse_limit(value: &str) -> Result<usize, ApiError> {
+    let limit = parse_integer("limit", value, 1..=MAX_LIMIT as i64)?;
+    Ok(usize::try_from(limit).unwrap_or(MAX_LIMIT))
 }
 
 #[cfg(test)]

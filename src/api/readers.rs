@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::access::Access;
+use super::as_of::AsOf;
 use super::cursor::{Cursor, ListFingerprint};
-use super::error::{ApiError, Problem};
+use super::error::{ApiError, CommonProblems, Problem};
 use super::parameters::{MessagePath, ReadStatus, ReadersQuery};
-use crate::event::{AppId, ConversationKey, MessageId};
+use crate::event::{ConversationKey, MessageId};
 use crate::fold::Outcome;
 use crate::store::query::{
-    Frontier, GroupMessage, ReaderCounts, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection,
+    GroupMessage, ReaderCounts, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection,
 };
 
 /// A page of the readers of a message.
@@ -81,19 +82,6 @@ pub(crate) struct ReaderView {
     evicted: bool,
 }
 
-/// How far an answer is complete.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub(crate) struct AsOf {
-    /// The largest event time seen in the partition, in ms since 1970.
-    watermark: i64,
-    /// Every event before this offset is in the answer.
-    next_offset: u64,
-    /// The partition of the events topic.
-    partition: u32,
-    /// When the rows up to that offset were written, in ms since 1970.
-    committed_at: i64,
-}
-
 /// Who has read a group message, and who has not.
 #[utoipa::path(
     get,
@@ -102,36 +90,21 @@ pub(crate) struct AsOf {
     params(MessagePath, ReadersQuery),
     responses(
         (status = 200, description = "A page of the list.", body = ReaderList),
-        (status = 400, description = "A parameter breaks a rule (`invalid_request`).", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 401, description = "No known bearer token (`unauthorized`).", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The app's policy does not let this user see the list (`forbidden`, `not_member`).",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such message in this app (`not_found`).", body = Problem,
-            content_type = "application/problem+json"),
+        CommonProblems,
         (status = 409, description = "Who has not read is unknown (`audience_unknown`).", body = Problem,
             content_type = "application/problem+json"),
         (status = 410, description = "The message was taken back (`recalled`).", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer in time (`unavailable`, `timed_out`).",
-            body = Problem, content_type = "application/problem+json"),
     ),
     security(("bearer" = []))
 )]
 pub(crate) async fn list_readers(
     State(state): State<Arc<ApiState>>,
+    access: Access,
     path: MessagePath,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Result<Json<ReaderList>, ApiError> {
-    let caller = state.tokens.authenticate(&headers)?;
     let query = ReadersQuery::parse(query.as_deref().unwrap_or_default())?;
-    let app = path.app_id();
-    if caller.app != app {
-        // Another app's data answers exactly like data that is not there.
-        return Err(ApiError::NotFound);
-    }
     let list = fingerprint(&path, &query);
     let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, list)).transpose()?;
 
@@ -139,10 +112,10 @@ pub(crate) async fn list_readers(
     let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
     let message = state
         .queries
-        .message(AppId::trusted(&app), ConversationKey::trusted(&conversation), MessageId::trusted(&path.message))
+        .message(access.app(), ConversationKey::trusted(&conversation), MessageId::trusted(&path.message))
         .await?
         .ok_or(ApiError::NotFound)?;
-    state.check_viewer(caller, &message).await?;
+    state.check_viewer(access.caller(), &message).await?;
     if state.queries.recalled_at(&message).await?.is_some() {
         return Err(ApiError::Recalled);
     }
@@ -258,16 +231,5 @@ impl ReaderView {
 
     fn unread(user: String) -> Self {
         Self { user, read_at: None, ack_id: None, content: None, evicted: false }
-    }
-}
-
-impl From<Frontier> for AsOf {
-    fn from(frontier: Frontier) -> Self {
-        Self {
-            watermark: frontier.watermark.millis(),
-            next_offset: frontier.next_offset.get(),
-            partition: frontier.partition.get(),
-            committed_at: frontier.committed_at_millis,
-        }
     }
 }
