@@ -76,6 +76,11 @@ impl ListFingerprint {
         let [a, b, c, d, e, f, g, h, ..] = digest;
         Self([a, b, c, d, e, f, g, h])
     }
+
+    /// As it travels in cursors.
+    pub(crate) fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
 }
 
 impl Cursor {

@@ -18,12 +18,14 @@ mod easemob;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod in_path;
 mod layers;
 mod openapi;
 mod parameters;
 mod query_string;
 mod readers;
 mod server;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,6 +58,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
     });
     let routes = Router::new()
         .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
+        .route("/v1/{org}/{app}/users/{user}/statistics", get(statistics::statistics))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))

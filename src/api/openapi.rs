@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{easemob, readers};
+use super::{easemob, readers, statistics};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -17,6 +17,7 @@ use crate::observe::routes as operation;
     ),
     paths(
         readers::list_readers,
+        statistics::statistics,
         easemob::list_acks,
         operation::livez,
         operation::readyz,
@@ -25,6 +26,7 @@ use crate::observe::routes as operation;
     ),
     tags(
         (name = "readers", description = "Reader lists."),
+        (name = "users", description = "What concerns one user."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
         (name = "operation", description = "Health, metrics and this document."),
     ),
@@ -90,6 +92,7 @@ mod tests {
         let paths = document.get("paths").and_then(serde_json::Value::as_object).unwrap();
         for path in [
             "/v1/{org}/{app}/groups/{group}/messages/{message}/readers",
+            "/v1/{org}/{app}/users/{user}/statistics",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
             "/livez",
             "/readyz",
@@ -98,6 +101,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 6);
+        assert_eq!(paths.len(), 7);
     }
 }

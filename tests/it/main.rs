@@ -15,6 +15,7 @@ mod api_policy_command;
 mod api_preflight;
 mod api_readers;
 mod api_server;
+mod api_statistics;
 mod api_viewers;
 mod chaos;
 mod dev_brokers;

@@ -3,6 +3,8 @@
 //! The message is found first; all else goes by its key prefix and week, with `LIMIT 1 BY` in place of `FINAL`
 //! (DESIGN.md section 5: 4 ms against 11 to 54 ms).
 
+mod count_changes;
+mod frontiers;
 mod policy;
 mod reader_list;
 mod selection;
@@ -13,6 +15,8 @@ use clickhouse::Client;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+pub use count_changes::{CountChange, CountChanges, LogPosition};
+pub use frontiers::Frontiers;
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
@@ -49,6 +53,7 @@ pub struct Frontier {
 
 #[derive(clickhouse::Row, Deserialize)]
 struct FrontierRow {
+    partition: u32,
     next_offset: u64,
     watermark_ms: i64,
     inserted_at_ms: i64,
@@ -82,12 +87,7 @@ impl Queries {
             .bind(&self.topic)
             .bind(partition.get());
         let row = self.reading("ledger").bounded(query.fetch_optional::<FrontierRow>()).await?;
-        Ok(row.map(|row| Frontier {
-            partition,
-            next_offset: Offset::new(row.next_offset),
-            watermark: EventTime::from_millis(row.watermark_ms),
-            committed_at_millis: row.inserted_at_ms,
-        }))
+        Ok(row.map(Frontier::from))
     }
 
     async fn partition_count(&self) -> Result<Option<u32>, StoreError> {
