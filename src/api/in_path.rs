@@ -27,7 +27,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
 /// An app.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "the caller's access knows them; here they are described")]
+#[expect(dead_code, reason = "the caller's access knows the app; here it is described")]
 pub(crate) struct AppPath {
     /// First half of the app's name.
     org: String,
@@ -38,11 +38,12 @@ pub(crate) struct AppPath {
 /// A user of an app.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "the caller's access knows the app; here it is described")]
 pub(crate) struct UserPath {
     /// First half of the app's name.
-    pub(crate) org: String,
+    org: String,
     /// Second half of the app's name.
-    pub(crate) app: String,
+    app: String,
     /// The user's id.
     pub(crate) user: String,
 }

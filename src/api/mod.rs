@@ -18,7 +18,9 @@ mod easemob;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group_quota;
 mod in_path;
+mod json_body;
 mod layers;
 mod openapi;
 mod parameters;
@@ -26,12 +28,13 @@ mod query_string;
 mod readers;
 mod server;
 mod statistics;
+mod unread;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::config::Config;
 use crate::event::EventTime;
@@ -58,6 +61,9 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
     });
     let routes = Router::new()
         .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
+        .route("/v1/{org}/{app}/groups/{group}/quota", get(group_quota::quota))
+        .route("/v1/{org}/{app}/groups/{group}/receipt-check", post(group_quota::receipt_check))
+        .route("/v1/{org}/{app}/users/{user}/unread", get(unread::unread))
         .route("/v1/{org}/{app}/users/{user}/statistics", get(statistics::statistics))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
         .with_state(state)

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{easemob, readers, statistics};
+use super::{easemob, group_quota, readers, statistics, unread};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -17,6 +17,9 @@ use crate::observe::routes as operation;
     ),
     paths(
         readers::list_readers,
+        group_quota::quota,
+        group_quota::receipt_check,
+        unread::unread,
         statistics::statistics,
         easemob::list_acks,
         operation::livez,
@@ -26,6 +29,7 @@ use crate::observe::routes as operation;
     ),
     tags(
         (name = "readers", description = "Reader lists."),
+        (name = "groups", description = "What concerns one group."),
         (name = "users", description = "What concerns one user."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
         (name = "operation", description = "Health, metrics and this document."),
@@ -92,6 +96,9 @@ mod tests {
         let paths = document.get("paths").and_then(serde_json::Value::as_object).unwrap();
         for path in [
             "/v1/{org}/{app}/groups/{group}/messages/{message}/readers",
+            "/v1/{org}/{app}/groups/{group}/quota",
+            "/v1/{org}/{app}/groups/{group}/receipt-check",
+            "/v1/{org}/{app}/users/{user}/unread",
             "/v1/{org}/{app}/users/{user}/statistics",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
             "/livez",
@@ -101,6 +108,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 7);
+        assert_eq!(paths.len(), 10);
     }
 }

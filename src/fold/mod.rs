@@ -7,12 +7,14 @@ pub mod delay;
 mod digest;
 pub mod fact;
 mod ledger;
+mod opening;
 mod outcome;
 mod partition;
 mod restore;
 mod rules;
 mod state;
 
+pub use opening::{Asker, judge_request};
 pub use outcome::{ClientError, Outcome};
 pub use partition::{MAX_SKEW_MILLIS, Partition, PartitionIdentity};
 pub use restore::Restore;

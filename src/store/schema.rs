@@ -43,6 +43,10 @@ const MIGRATIONS: &[Migration] = migrations![
     11 "0011_message_counts",
     12 "0012_sender_counts",
     13 "0013_dropped",
+    14 "0014_messages_by_user",
+    15 "0015_receipts_by_reader",
+    16 "0016_roster_changes_by_user",
+    17 "0017_marks_by_reader",
 ];
 
 /// The file that creates a table.
@@ -73,6 +77,8 @@ const COLLISIONS: u32 = 5;
 const TABLE_ALREADY_EXISTS: u32 = 57;
 /// The same of databases.
 const DATABASE_ALREADY_EXISTS: u32 = 82;
+/// Code of "metadata on replica is not up to date", where two processes alter a replicated table at once.
+const CANNOT_ASSIGN_ALTER: u32 = 517;
 /// Codes of "no such table" and "no such database": nothing was migrated yet.
 const UNKNOWN_TABLE: u32 = 60;
 const UNKNOWN_DATABASE: u32 = 81;
@@ -158,7 +164,7 @@ pub fn schema_script(config: &ClickHouseConfig) -> String {
     script
 }
 
-/// Runs a statement that creates something, again where another process was creating it at the same moment.
+/// Runs a statement that creates or alters something, again where another process was doing it at the same moment.
 async fn create(config: &ClickHouseConfig, client: &Client, template: &str, target: &str) -> Result<(), StoreError> {
     let statement = fill(template, config);
     let attempt = attempt(config, "creating", target);
@@ -167,7 +173,10 @@ async fn create(config: &ClickHouseConfig, client: &Client, template: &str, targ
         match attempt.bounded(client.query_raw(&statement).execute()).await {
             Err(StoreError::Rejected { reason, .. })
                 if collisions < COLLISIONS
-                    && matches!(exception_code(&reason), Some(TABLE_ALREADY_EXISTS | DATABASE_ALREADY_EXISTS)) =>
+                    && matches!(
+                        exception_code(&reason),
+                        Some(TABLE_ALREADY_EXISTS | DATABASE_ALREADY_EXISTS | CANNOT_ASSIGN_ALTER)
+                    ) =>
             {
                 collisions += 1;
             }

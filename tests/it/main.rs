@@ -10,12 +10,14 @@
 )]
 
 mod api_easemob;
+mod api_group_quota;
 mod api_paging;
 mod api_policy_command;
 mod api_preflight;
 mod api_readers;
 mod api_server;
 mod api_statistics;
+mod api_unread;
 mod api_viewers;
 mod chaos;
 mod dev_brokers;

@@ -8,8 +8,8 @@ use crate::fold::state::members::User;
 use crate::fold::state::message::{Limits, Message};
 use crate::fold::state::single::Side;
 use crate::fold::state::slots::Slot;
-use crate::fold::{Outcome, Partition};
-use crate::policy::{DAY_MILLIS, Policy, QuotaDay, Senders, UnknownSender};
+use crate::fold::{Asker, Outcome, Partition, judge_request};
+use crate::policy::{DAY_MILLIS, Policy, QuotaDay};
 
 /// A single message has one possible reader.
 const SINGLE_READERS: u32 = 1;
@@ -146,27 +146,11 @@ fn open(
     policy: &Policy,
     at: EventTime,
 ) -> (MessageStatus, Option<QuotaDay>) {
-    if !policy.group.open {
-        return (MessageStatus::NotOpen, None);
+    let asker =
+        Asker { role: role.or(group.members.get(sender).role()), is_roster_known: group.members.is_roster_known() };
+    let (status, quota_day) = judge_request(&policy.group, asker, at, |day| group.quota.opened(day));
+    if let Some(day) = quota_day {
+        group.quota.count(day);
     }
-    if !is_permitted(group, sender, role, policy) {
-        return (MessageStatus::PermissionDenied, None);
-    }
-    let day = QuotaDay::of(at, policy.group.timezone);
-    if group.quota.opened(day) >= policy.group.messages_per_day {
-        return (MessageStatus::QuotaExceeded, None);
-    }
-    group.quota.count(day);
-    (MessageStatus::Opened, Some(day))
-}
-
-/// Whether a sender may ask for receipts: by the role in the event, else by the one that roster changes gave him, else
-/// as a member; where the roster is unknown, by the policy's word for unknown senders.
-fn is_permitted(group: &GroupChat, sender: Slot<User>, role: Option<Role>, policy: &Policy) -> bool {
-    let is_unknown_allowed = !group.members.is_roster_known() && policy.group.unknown_sender == UnknownSender::Allow;
-    match (role.or(group.members.get(sender).role()), policy.group.senders) {
-        (None, _) if is_unknown_allowed => true,
-        (_, Senders::Members) => true,
-        (role, Senders::Admins) => matches!(role, Some(Role::Owner | Role::Admin)),
-    }
+    (status, quota_day)
 }

@@ -5,9 +5,11 @@
 
 mod count_changes;
 mod frontiers;
+mod group_quota;
 mod policy;
 mod reader_list;
 mod selection;
+mod unread_conversations;
 
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ pub use frontiers::Frontiers;
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
+pub use unread_conversations::UnreadConversation;
 
 use super::StoreError;
 use super::connection::{Attempt, connect, statement_timeout};

@@ -72,6 +72,14 @@ impl TestApi {
         self.send(request.body(Body::empty()).unwrap())
     }
 
+    /// Posts JSON with a token.
+    pub fn post(&self, path: &str, body: &Value, token: &str) -> Answer {
+        let request = Request::post(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+    }
+
     /// Asks with [`SERVICE`] and expects an answer.
     pub fn ok(&self, path: &str) -> Value {
         let answer = self.get(path, SERVICE);

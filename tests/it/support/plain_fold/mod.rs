@@ -252,6 +252,31 @@ impl PlainFold {
     }
 }
 
+/// What is known of a user in a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub is_roster_known: bool,
+    /// A change or a roster has named him.
+    pub is_named: bool,
+    /// The change that last made him a member, where he is one.
+    pub joined_at: Option<i64>,
+}
+
+impl PlainFold {
+    /// What is known of a user in a group now.
+    pub fn standing(&self, key: &str, user: &str) -> Standing {
+        let Some(conversation) = self.partitions.values().find_map(|partition| partition.conversations.get(key)) else {
+            return Standing::default();
+        };
+        let standing = conversation.users.get(user);
+        Standing {
+            is_roster_known: conversation.roster_at.is_some(),
+            is_named: standing.is_some(),
+            joined_at: standing.filter(|standing| standing.role.is_some()).and_then(|standing| standing.joined_at),
+        }
+    }
+}
+
 impl Life {
     /// Receipts of a kind in log order.
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Receipt> {
