@@ -160,6 +160,8 @@ pub struct ApiConfig {
     pub cors_origin: String,
     /// Whether the Easemob path gives its user list as plain user names instead of objects.
     pub easemob_string_lists: bool,
+    /// Delays in groups of fewer members are counted and not shown: they would tell of single persons.
+    pub latency_min_group_size: u32,
 }
 
 /// The metrics endpoint of a worker.
@@ -317,6 +319,7 @@ impl Default for ApiConfig {
             max_body_bytes: 64 * 1024,
             cors_origin: "*".to_owned(),
             easemob_string_lists: false,
+            latency_min_group_size: 5,
         }
     }
 }

@@ -21,13 +21,16 @@ pub mod fuzzing;
 mod group_quota;
 mod in_path;
 mod json_body;
+mod latency;
 mod layers;
 mod openapi;
+mod outcomes;
 mod parameters;
 mod query_string;
 mod readers;
 mod server;
 mod statistics;
+mod time_range;
 mod unread;
 
 use std::sync::Arc;
@@ -50,6 +53,7 @@ pub(crate) struct ApiState {
     queries: Queries,
     tokens: auth::Tokens,
     easemob_string_lists: bool,
+    latency_min_group_size: u32,
 }
 
 /// The whole API as one service.
@@ -58,6 +62,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
         queries: Queries::new(config),
         tokens: auth::Tokens::new(&config.auth.tokens),
         easemob_string_lists: config.api.easemob_string_lists,
+        latency_min_group_size: config.api.latency_min_group_size,
     });
     let routes = Router::new()
         .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
@@ -65,6 +70,8 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
         .route("/v1/{org}/{app}/groups/{group}/receipt-check", post(group_quota::receipt_check))
         .route("/v1/{org}/{app}/users/{user}/unread", get(unread::unread))
         .route("/v1/{org}/{app}/users/{user}/statistics", get(statistics::statistics))
+        .route("/v1/{org}/{app}/latency", get(latency::latency))
+        .route("/v1/{org}/{app}/outcomes", get(outcomes::outcomes))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{easemob, group_quota, readers, statistics, unread};
+use super::{easemob, group_quota, latency, outcomes, readers, statistics, unread};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -21,6 +21,8 @@ use crate::observe::routes as operation;
         group_quota::receipt_check,
         unread::unread,
         statistics::statistics,
+        latency::latency,
+        outcomes::outcomes,
         easemob::list_acks,
         operation::livez,
         operation::readyz,
@@ -31,6 +33,7 @@ use crate::observe::routes as operation;
         (name = "readers", description = "Reader lists."),
         (name = "groups", description = "What concerns one group."),
         (name = "users", description = "What concerns one user."),
+        (name = "app", description = "What concerns a whole app."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
         (name = "operation", description = "Health, metrics and this document."),
     ),
@@ -100,6 +103,8 @@ mod tests {
             "/v1/{org}/{app}/groups/{group}/receipt-check",
             "/v1/{org}/{app}/users/{user}/unread",
             "/v1/{org}/{app}/users/{user}/statistics",
+            "/v1/{org}/{app}/latency",
+            "/v1/{org}/{app}/outcomes",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
             "/livez",
             "/readyz",
@@ -108,6 +113,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 10);
+        assert_eq!(paths.len(), 12);
     }
 }

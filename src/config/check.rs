@@ -155,6 +155,7 @@ impl Config {
     fn check_api(&self) -> Result<(), ConfigError> {
         let api = &self.api;
         require(api.timeout_ms >= 1, "api.timeout_ms", "must be at least 1")?;
+        require(api.latency_min_group_size >= 1, "api.latency_min_group_size", "must be at least 1")?;
         let is_header_value =
             !api.cors_origin.is_empty() && api.cors_origin.bytes().all(|byte| byte.is_ascii_graphic());
         require(is_header_value, "api.cors_origin", "must be `*` or an origin such as https://chat.example.com")
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!(broken_key(|config| config.clickhouse.database = "a-b".to_owned()), "clickhouse.database");
         assert_eq!(broken_key(|config| config.worker.threads = 0), "worker.threads");
         assert_eq!(broken_key(|config| config.worker.max_poll_interval_ms = 9), "worker.max_poll_interval_ms");
+        assert_eq!(broken_key(|config| config.api.latency_min_group_size = 0), "api.latency_min_group_size");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");
     }
 

@@ -11,6 +11,8 @@
 
 mod api_easemob;
 mod api_group_quota;
+mod api_latency;
+mod api_outcomes;
 mod api_paging;
 mod api_policy_command;
 mod api_preflight;
