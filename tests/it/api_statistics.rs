@@ -196,7 +196,7 @@ impl Client {
 #[test]
 fn every_change_is_told_by_its_last_count_and_nothing_twice() {
     let log = RefCell::new((TestApi::new("statistics_model"), 0));
-    let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 10, failure_persistence: None, ..Config::default() });
     runner
         .run(&steps(), |steps| {
             let (api, number) = &mut *log.borrow_mut();

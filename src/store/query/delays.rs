@@ -139,9 +139,10 @@ impl Queries {
             .query(include_str!("ledger_delays.sql"))
             .bind(steps.step_millis)
             .bind(app.as_str())
-            .bind(names)
             .bind(steps.from.millis())
-            .bind(steps.until.millis());
+            .bind(steps.until.millis())
+            .bind(&names)
+            .bind(&names);
         let rows = self.reading("ledger").bounded(query.fetch_all::<HistogramRow>()).await?;
         let delays = rows.into_iter().filter_map(|row| {
             let (buckets, totals) = row.histogram;

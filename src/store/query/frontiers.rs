@@ -1,6 +1,10 @@
 //! How far the rows of all partitions are complete.
 
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use clickhouse::Row;
+use clickhouse::query::Query;
 use serde::Deserialize;
 
 use super::{Frontier, FrontierRow, Queries};
@@ -9,6 +13,10 @@ use crate::store::StoreError;
 
 /// How many partitions one statement asks for: a statement may be 256 KiB long.
 const PARTITIONS_A_STATEMENT: usize = 256;
+
+/// The part of `known_frontiers.sql` that is repeated for each partition. A condition a partition on the first columns of
+/// the key: 8 partitions are found in a fifth of the time that as many statements take.
+const KNOWN_FRONTIER: &str = "(partition = toUInt32(?) AND ledger.next_offset >= toUInt64(?))";
 
 /// How far the rows of all partitions of the current generation are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,22 +54,46 @@ impl Queries {
     /// # Errors
     /// What ClickHouse said.
     pub async fn frontiers(&self) -> Result<Frontiers, StoreError> {
-        let count = self.partition_count().await?.unwrap_or(0);
-        let mut partitions = vec![None; count as usize];
-        let all: Vec<u32> = (0..count).collect();
-        for asked in all.chunks(PARTITIONS_A_STATEMENT) {
+        let count = self.partition_count().await?.unwrap_or(0) as usize;
+        let mut partitions = vec![None; count];
+        let known: Vec<(u32, u64)> = self.known_frontiers().iter().map(|(place, offset)| (*place, *offset)).collect();
+        for asked in known.chunks(PARTITIONS_A_STATEMENT) {
+            let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
+            let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
+            let query = self.client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
+            let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
+            self.take_frontiers(query, &mut partitions).await?;
+        }
+        let unknown = partitions.iter().zip(0_u32..).filter(|(frontier, _)| frontier.is_none());
+        let unknown: Vec<u32> = unknown.map(|(_, partition)| partition).collect();
+        for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
             let one = concat!("(", include_str!("frontier.sql"), ")");
             let statement = vec![one; asked.len()].join(" UNION ALL ");
             let query = asked.iter().fold(self.client.query(&statement), |query, partition| {
                 query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
             });
-            for row in self.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
-                if let Some(partition) = partitions.get_mut(row.partition as usize) {
-                    *partition = Some(row.into());
-                }
+            self.take_frontiers(query, &mut partitions).await?;
+        }
+        let found = partitions.iter().flatten();
+        *self.known_frontiers() =
+            found.map(|frontier: &Frontier| (frontier.partition.get(), frontier.next_offset.get())).collect();
+        Ok(Frontiers { epoch: self.epoch, partitions })
+    }
+
+    /// Puts the rows of an answer in their places.
+    async fn take_frontiers(&self, query: Query, partitions: &mut [Option<Frontier>]) -> Result<(), StoreError> {
+        for row in self.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
+            if let Some(partition) = partitions.get_mut(row.partition as usize) {
+                *partition = Some(row.into());
             }
         }
-        Ok(Frontiers { epoch: self.epoch, partitions })
+        Ok(())
+    }
+
+    /// Up to where partitions were complete when they were last asked for: where to look on from. They never go back; where
+    /// they did all the same (another database under the same name), the row is not found and looked for anew.
+    fn known_frontiers(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
+        self.known_frontiers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the ledgers of the partitions of generations from `first` on and before the current one end, by generation
@@ -85,5 +117,15 @@ impl From<FrontierRow> for Frontier {
             watermark: EventTime::from_millis(row.watermark_ms),
             committed_at_millis: row.inserted_at_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_holds_the_part_that_is_repeated_once() {
+        assert_eq!(include_str!("known_frontiers.sql").matches(KNOWN_FRONTIER).count(), 1);
     }
 }

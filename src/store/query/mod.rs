@@ -13,6 +13,8 @@ mod reader_list;
 mod selection;
 mod unread_conversations;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use clickhouse::Client;
@@ -43,6 +45,8 @@ pub struct Queries {
     topic: String,
     /// Fixed for the life of a topic, so it is asked for until it is known, and then never again.
     partitions: OnceCell<u32>,
+    /// The offsets up to which partitions were complete when last asked for.
+    known_frontiers: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// How far the rows of a partition are complete.
@@ -75,6 +79,7 @@ impl Queries {
             epoch: Epoch::new(config.kafka.epoch),
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
+            known_frontiers: Mutex::default(),
         }
     }
 
