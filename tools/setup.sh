@@ -37,6 +37,7 @@ fi
 if [ "$purpose" = test ]; then
     need java "runs Kafka for the tests" "Debian: apt-get install openjdk-17-jre-headless"
     need mvn "fetches Kafka" "Debian: apt-get install maven"
+    need curl "runs the examples of docs/api" "Debian: apt-get install curl"
     need node "runs the SDK tests" "install Node.js $NODE_AT_LEAST or newer"
     if command -v java >/dev/null 2>&1; then
         java=$(java -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p')

@@ -11,6 +11,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -36,6 +37,35 @@ pub(crate) enum Cursor {
         /// The receipts that the list knows.
         snapshot: Snapshot,
     },
+}
+
+/// Spells a position in a list that knows no other kind of cursor.
+pub(crate) fn encode_position<P: Serialize>(position: &P, list: ListFingerprint) -> String {
+    let wire = WireOf { l: list.to_hex(), p: position };
+    // Numbers and texts always serialise.
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).unwrap_or_default())
+}
+
+/// Reads back what [`encode_position`] spelled.
+///
+/// # Errors
+/// [`ApiError::InvalidRequest`] for anything else, and for a cursor of another list.
+pub(crate) fn decode_position<P: DeserializeOwned>(text: &str, list: ListFingerprint) -> Result<P, ApiError> {
+    let json = URL_SAFE_NO_PAD.decode(text).ok();
+    let wire: Option<WireOf<P>> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    wire.filter(|wire| wire.l == list.to_hex()).map(|wire| wire.p).ok_or_else(|| {
+        ApiError::InvalidRequest("cursor: must be the next_cursor of a page of the same list".to_owned())
+    })
+}
+
+/// The JSON inside of such a cursor.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireOf<P> {
+    /// The list.
+    l: String,
+    /// The position.
+    p: P,
 }
 
 /// Which list a cursor belongs to. One of another list would point anywhere.

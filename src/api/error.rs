@@ -38,6 +38,12 @@ pub(crate) enum ApiError {
     AudienceUnknown,
     /// The message was taken back.
     Recalled,
+    /// What is to be changed must be named (If-Match), or two writers would undo each other's work.
+    PreconditionRequired,
+    /// What is to be changed is not what the request names; the version there is now is told.
+    PreconditionFailed(u64),
+    /// The version written last has not come to the tables yet.
+    PolicyPending,
     /// The request's body is larger than `api.max_body_bytes`.
     PayloadTooLarge,
     /// The request's body is of a kind that is not read.
@@ -145,10 +151,12 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AudienceUnknown => StatusCode::CONFLICT,
             Self::Recalled => StatusCode::GONE,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TimedOut | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Unavailable | Self::PolicyPending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Other(status) => *status,
         }
@@ -165,6 +173,9 @@ impl ApiError {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::AudienceUnknown => "audience_unknown",
             Self::Recalled => Outcome::Recalled.name(),
+            Self::PreconditionRequired => "precondition_required",
+            Self::PreconditionFailed(_) => "precondition_failed",
+            Self::PolicyPending => "policy_pending",
             Self::PayloadTooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadersTooLarge => "headers_too_large",
@@ -191,6 +202,15 @@ impl ApiError {
                  message is not open for receipts"
             }
             Self::Recalled => "the message was taken back",
+            Self::PreconditionRequired => {
+                "If-Match: must name the latest_version that the change was made from, in quotes, or be *"
+            }
+            Self::PreconditionFailed(latest) => {
+                return format!("If-Match: the latest version is \"{latest}\" by now; nothing was written");
+            }
+            Self::PolicyPending => {
+                "the policy written last has not come to the tables yet: workers have to meet it first; try again"
+            }
             Self::PayloadTooLarge => "the request's body is larger than this service reads",
             Self::UnsupportedMediaType => "the request's body is of a kind that this service does not read",
             Self::HeadersTooLarge => "the request's headers are larger than this service reads",

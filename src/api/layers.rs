@@ -19,6 +19,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tracing::Instrument as _;
 
 use super::error::ApiError;
+use super::export::{AS_OF, NEXT_CURSOR};
 use crate::config::ApiConfig;
 use crate::observe::Telemetry;
 
@@ -55,10 +56,10 @@ fn cors(origin: &str) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed_origin)
-        .allow_methods([Method::GET, Method::HEAD])
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT])
         // What the page wants to send is allowed as asked: the SDK's versions differ, and none of it opens anything.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID])
+        .expose_headers([REQUEST_ID, NEXT_CURSOR, AS_OF, header::ETAG])
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
@@ -146,7 +147,7 @@ async fn write_errors(request: Request, next: Next) -> Response {
         ApiError::Unauthorized => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        ApiError::TimedOut | ApiError::Unavailable => {
+        ApiError::TimedOut | ApiError::Unavailable | ApiError::PolicyPending => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -16,6 +16,7 @@ mod auth;
 mod cursor;
 mod easemob;
 mod error;
+mod export;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod group_quota;
@@ -26,8 +27,10 @@ mod layers;
 mod openapi;
 mod outcomes;
 mod parameters;
+mod policies;
 mod query_string;
 mod readers;
+mod rejections;
 mod server;
 mod statistics;
 mod time_range;
@@ -54,6 +57,7 @@ pub(crate) struct ApiState {
     tokens: auth::Tokens,
     easemob_string_lists: bool,
     latency_min_group_size: u32,
+    config: Arc<Config>,
 }
 
 /// The whole API as one service.
@@ -63,6 +67,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
         tokens: auth::Tokens::new(&config.auth.tokens),
         easemob_string_lists: config.api.easemob_string_lists,
         latency_min_group_size: config.api.latency_min_group_size,
+        config: Arc::new(config.clone()),
     });
     let routes = Router::new()
         .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
@@ -72,6 +77,10 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
         .route("/v1/{org}/{app}/users/{user}/statistics", get(statistics::statistics))
         .route("/v1/{org}/{app}/latency", get(latency::latency))
         .route("/v1/{org}/{app}/outcomes", get(outcomes::outcomes))
+        .route("/v1/{org}/{app}/policy", get(policies::policy_in_force).put(policies::put_policy))
+        .route("/v1/{org}/{app}/policy/history", get(policies::policy_history))
+        .route("/v1/{org}/{app}/export", get(export::export))
+        .route("/v1/{org}/{app}/rejections", get(rejections::rejections))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))

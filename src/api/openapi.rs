@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{easemob, group_quota, latency, outcomes, readers, statistics, unread};
+use super::{easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics, unread};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -23,6 +23,11 @@ use crate::observe::routes as operation;
         statistics::statistics,
         latency::latency,
         outcomes::outcomes,
+        policies::policy_in_force,
+        policies::policy_history,
+        policies::put_policy,
+        rejections::rejections,
+        export::export,
         easemob::list_acks,
         operation::livez,
         operation::readyz,
@@ -34,6 +39,9 @@ use crate::observe::routes as operation;
         (name = "groups", description = "What concerns one group."),
         (name = "users", description = "What concerns one user."),
         (name = "app", description = "What concerns a whole app."),
+        (name = "policy", description = "The limits of an app."),
+        (name = "rejections", description = "Refused records."),
+        (name = "export", description = "Whole tables."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
         (name = "operation", description = "Health, metrics and this document."),
     ),
@@ -105,6 +113,10 @@ mod tests {
             "/v1/{org}/{app}/users/{user}/statistics",
             "/v1/{org}/{app}/latency",
             "/v1/{org}/{app}/outcomes",
+            "/v1/{org}/{app}/policy",
+            "/v1/{org}/{app}/policy/history",
+            "/v1/{org}/{app}/rejections",
+            "/v1/{org}/{app}/export",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
             "/livez",
             "/readyz",
@@ -113,6 +125,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 12);
+        assert_eq!(paths.len(), 16);
     }
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{Policy, PolicyVersion};
 use crate::config::Config;
 use crate::event::{AppId, Control, EventTime, EventType, Malformed, decode_policy_file, encode_control};
-use crate::log::{SourceError, control};
+use crate::log::SourceError;
+use crate::log::control::{ControlError, ControlRecord, ControlWriter};
 use crate::store::StoreError;
 use crate::store::query::Queries;
 
@@ -30,6 +31,9 @@ pub enum PolicyCommandError {
     /// Kafka did not take the record.
     #[error("the policy may not have been written: {0}")]
     Log(#[from] SourceError),
+    /// Another writer was first.
+    #[error("the policy was not written: {0}; try again")]
+    Control(#[from] ControlError),
     /// ClickHouse did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -47,18 +51,36 @@ pub struct WrittenPolicy {
     pub partitions: u32,
 }
 
-/// Appends a version to the log of every partition. Its number is this machine's clock in ms.
+/// Appends a version to the log of every partition. Its number is this machine's clock in ms, or the one after the version
+/// written last where that is later.
 ///
 /// # Errors
 /// [`PolicyCommandError`].
 pub fn set(config: &Config, app: &str, file: &Path) -> Result<WrittenPolicy, PolicyCommandError> {
     let limits =
         std::fs::read(file).map_err(|source| PolicyCommandError::Unreadable { path: file.to_owned(), source })?;
-    let version = decode_policy_file(app, now().millis().unsigned_abs(), &limits)?;
+    // Before anything is asked of Kafka: mistakes are told without it.
+    decode_policy_file(app, 0, &limits)?;
+    let writer = ControlWriter::connect(&config.kafka, config.worker.delivery)?;
+    append(&writer, app, &limits, writer.last_version()?)
+}
+
+/// Appends a version, unless one behind `last` was written.
+///
+/// # Errors
+/// [`PolicyCommandError`].
+pub(crate) fn append(
+    writer: &ControlWriter<'_>,
+    app: &str,
+    limits: &[u8],
+    last: u64,
+) -> Result<WrittenPolicy, PolicyCommandError> {
+    let number = now().millis().unsigned_abs().max(last.saturating_add(1));
+    let version = decode_policy_file(app, number, limits)?;
     let mut value = Vec::new();
     encode_control(&Control::Policy(version.clone()), &mut value);
-    let partitions = control::write(&config.kafka, config.worker.delivery, EventType::Policy, &value)?;
-    Ok(WrittenPolicy { version, partitions })
+    writer.write(&ControlRecord { kind: EventType::Policy, version: number, value: &value }, last)?;
+    Ok(WrittenPolicy { version, partitions: writer.partitions() })
 }
 
 /// A version as `policy get` shows it.

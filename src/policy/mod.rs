@@ -6,6 +6,7 @@ mod quota_day;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use history::PolicyHistory;
 pub use quota_day::QuotaDay;
@@ -22,7 +23,7 @@ pub const MIN_VALIDITY_DAYS: u32 = 1;
 pub const MAX_VALIDITY_DAYS: u32 = 90;
 
 /// The limits of an app. The defaults are those of section 3.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Limits of group chats.
@@ -36,7 +37,7 @@ pub struct Policy {
 }
 
 /// Limits of group chats.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupPolicy {
     /// Whether group receipts are open at all.
@@ -47,28 +48,32 @@ pub struct GroupPolicy {
     pub unknown_sender: UnknownSender,
     /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
     /// [`MAX_VALIDITY_DAYS`].
+    #[schema(minimum = 1, maximum = 90)]
     pub validity_days: u32,
     /// How many of the newest readers a message retains, at least 1.
+    #[schema(minimum = 1)]
     pub readers_per_message: u32,
     /// How many opened messages a group has a local day.
     pub messages_per_day: u32,
     /// IANA zone in which a quota day begins.
+    #[schema(value_type = String, example = "Europe/Berlin")]
     pub timezone: Tz,
     /// Who may read a reader list.
     pub viewers: Viewers,
 }
 
 /// Limits of single chats.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SinglePolicy {
     /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
     /// [`MAX_VALIDITY_DAYS`].
+    #[schema(minimum = 1, maximum = 90)]
     pub validity_days: u32,
 }
 
 /// Who may ask for receipts in a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Senders {
     /// Owner and administrators.
@@ -96,7 +101,7 @@ impl Senders {
 }
 
 /// What a sender without a known role is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownSender {
     /// An ordinary member.
@@ -124,7 +129,7 @@ impl UnknownSender {
 }
 
 /// Who may read a reader list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Viewers {
     /// The sender of the message.

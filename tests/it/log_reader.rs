@@ -7,7 +7,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use seenby::config::{Delivery, KafkaConfig};
 use seenby::dev::broker::Broker;
 use seenby::event::{EventType, Offset, PartitionId, RecordTime};
-use seenby::log::{KafkaLogReader, LogReader, RecordBatch, SourceError, control};
+use seenby::log::control::{ControlRecord, ControlWriter};
+use seenby::log::{KafkaLogReader, LogReader, RecordBatch, SourceError};
 
 use crate::support::kafka;
 
@@ -78,8 +79,11 @@ async fn markers_of_transactions_within_a_range_and_at_its_end_are_passed() {
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    let control =
-        |value: &str| control::write(settings, Delivery::ExactlyOnce, EventType::Policy, value.as_bytes()).unwrap();
+    let writer = ControlWriter::connect(settings, Delivery::ExactlyOnce).unwrap();
+    let control = |value: &str| {
+        let record = ControlRecord { kind: EventType::Policy, version: 1, value: value.as_bytes() };
+        writer.write(&record, writer.last_version().unwrap()).unwrap();
+    };
     produce(settings, &["a", "b"], None); // 0, 1
     control("first"); // 2, its marker 3
     wait_for_end(4);

@@ -10,13 +10,17 @@
 )]
 
 mod api_easemob;
+mod api_examples;
+mod api_export;
 mod api_group_quota;
 mod api_latency;
 mod api_outcomes;
 mod api_paging;
+mod api_policy;
 mod api_policy_command;
 mod api_preflight;
 mod api_readers;
+mod api_rejections;
 mod api_server;
 mod api_statistics;
 mod api_unread;

@@ -2,7 +2,7 @@
 
 use seenby::config::Delivery;
 use seenby::event::EventType;
-use seenby::log::control;
+use seenby::log::control::{ControlRecord, ControlWriter};
 
 use crate::support::events::{NOON, group_message, policy};
 use crate::support::worker::Deployment;
@@ -12,9 +12,10 @@ fn an_idle_log_is_committed_to_its_end_and_read_on_when_retention_has_emptied_it
     let deployment = Deployment::new("markers", 3, Delivery::ExactlyOnce);
     let worker = deployment.start();
     worker.wait_until_ready();
+    let writer = ControlWriter::connect(&deployment.config.kafka, Delivery::ExactlyOnce).unwrap();
     let write = |version: u64, is_open: bool| {
         let record = policy(version, |policy| policy.group.open = is_open);
-        control::write(&deployment.config.kafka, Delivery::ExactlyOnce, EventType::Policy, &record.value).unwrap();
+        writer.write(&ControlRecord { kind: EventType::Policy, version, value: &record.value }, version).unwrap();
     };
     // A marker behind each record, in every partition.
     write(1, true);

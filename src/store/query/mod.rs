@@ -5,11 +5,13 @@
 
 mod count_changes;
 mod delays;
+mod export;
 mod frontiers;
 mod group_quota;
 mod ledger_outcomes;
 mod policy;
 mod reader_list;
+mod rejections;
 mod selection;
 mod unread_conversations;
 
@@ -23,10 +25,12 @@ use tokio::sync::OnceCell;
 
 pub use count_changes::{CountChange, CountChanges, LogPosition};
 pub use delays::{AskedGroups, AudienceDelays, Quantiles, ReceiptScope, StepDelays, TimeSteps};
+pub use export::{ExportFormat, ExportPosition, ExportRows, ExportSelection, ExportTable};
 pub use frontiers::Frontiers;
 pub use ledger_outcomes::StepOutcome;
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
+pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
 pub use unread_conversations::UnreadConversation;
 

@@ -36,6 +36,15 @@ impl Queries {
         limits.map_or_else(|| Ok(Policy::default()), |limits| parse_limits(&limits))
     }
 
+    /// The greatest version of a control record that workers have met, of whatever app; 0 where there is none.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn latest_control_version(&self) -> Result<u64, StoreError> {
+        let query = self.client.query(include_str!("latest_control_version.sql"));
+        self.reading("policies").bounded(query.fetch_one::<u64>()).await
+    }
+
     /// Every version of an app's policy, in the order in which they come into force.
     ///
     /// # Errors

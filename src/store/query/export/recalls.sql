@@ -1,0 +1,24 @@
+-- Recalls of an app in the order of the table's key, behind one place and up to another; or up to the end.
+SELECT
+    conversation,
+    message,
+    toUnixTimestamp64Milli(sent_at) AS sent_at_ms,
+    recalled_by,
+    toUnixTimestamp64Milli(at) AS at_ms,
+    recall_id,
+    epoch,
+    partition,
+    offset,
+    own_epoch,
+    own_partition,
+    own_offset
+FROM recalls FINAL
+WHERE app = ?
+    AND at >= fromUnixTimestamp64Milli(toInt64(?), 'UTC') AND at < fromUnixTimestamp64Milli(toInt64(?), 'UTC')
+    AND conversation >= ?
+    AND (conversation, message, toUnixTimestamp64Milli(sent_at))
+        > (?, ?, toInt64(?))
+    AND (?
+        OR (conversation, message, toUnixTimestamp64Milli(sent_at))
+            <= (?, ?, toInt64(?)))
+ORDER BY conversation, message, sent_at

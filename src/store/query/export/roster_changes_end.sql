@@ -1,0 +1,16 @@
+-- The key of the last row of a slice of them, and the next one where there is one.
+SELECT
+    conversation,
+    epoch,
+    partition,
+    offset,
+    own_offset,
+    user
+FROM roster_changes FINAL
+WHERE app = ?
+    AND at >= fromUnixTimestamp64Milli(toInt64(?), 'UTC') AND at < fromUnixTimestamp64Milli(toInt64(?), 'UTC')
+    AND conversation >= ?
+    AND (conversation, epoch, partition, offset, own_offset, user)
+        > (?, toInt64(?), toInt64(?), toInt64(?), toInt64(?), ?)
+ORDER BY conversation, epoch, partition, offset, own_offset, user
+LIMIT 2 OFFSET toUInt64(?)
