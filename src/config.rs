@@ -3,6 +3,7 @@
 //! Every field's doc comment is its meaning in `seenby config` (`settings` reads it from the derived schema); a default
 //! stands in [`Default`].
 
+mod auth;
 mod check;
 mod load;
 mod print;
@@ -16,6 +17,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+pub use auth::{AuthConfig, JwtConfig, LEAST_TOKEN_BYTES, TokenConfig, TokenRole};
+pub(crate) use check::{is_app, is_id};
 pub use load::ConfigError;
 pub use secret::Secret;
 
@@ -171,41 +174,6 @@ pub struct MetricsConfig {
     /// Address to listen on, for /metrics, /livez and /readyz.
     #[schema(value_type = String)]
     pub listen: SocketAddr,
-}
-
-/// Who may ask.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthConfig {
-    /// Bearer tokens.
-    pub tokens: Vec<TokenConfig>,
-}
-
-/// One bearer token.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenConfig {
-    /// The app it is for: `org#name`.
-    pub app: String,
-    /// The user or service it stands for.
-    pub subject: String,
-    /// What it may do.
-    pub role: TokenRole,
-    /// The secret itself.
-    #[schema(value_type = String)]
-    pub token: Secret,
-}
-
-/// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenRole {
-    /// An end user: sees what the policy's viewers rule allows.
-    User,
-    /// A service of the app: sees the app's data.
-    Service,
-    /// An administrator of the app: sees and changes.
-    Admin,
 }
 
 /// What is logged, and how.

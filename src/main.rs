@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use seenby::config::Config;
+use seenby::config::{Config, TokenConfig};
 use seenby::dev::clickhouse::ClickHouse;
 use seenby::dev::demo::{self, DemoArgs};
 use seenby::dev::foreground::{self, Folder};
@@ -64,7 +64,10 @@ enum Command {
         what: ReplayPart,
     },
     /// Print the configuration in force, secrets masked, and every key with its meaning
-    Config,
+    Config {
+        #[command(subcommand)]
+        action: Option<ConfigAction>,
+    },
     /// Run everything in one process: broker, ClickHouse engine, worker, API and simulator
     Demo(DemoArgs),
     /// Run a real part that development and tests need, in the foreground
@@ -72,6 +75,12 @@ enum Command {
         #[command(subcommand)]
         part: DevPart,
     },
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Read a static token from standard input and print what stands in auth.tokens as token_sha256
+    HashToken,
 }
 
 #[derive(Subcommand)]
@@ -140,6 +149,11 @@ fn complain(error: &dyn Error) {
 }
 
 fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    // Needs no configuration: it is what one is made with.
+    if let Command::Config { action: Some(ConfigAction::HashToken) } = command_line.command {
+        print(&hash_token(io::stdin())?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut config = Config::load(command_line.config.as_deref())?;
     if matches!(command_line.command, Command::Demo(_)) {
         demo::quieten(&mut config.log);
@@ -171,7 +185,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error + Send + Syn
         Command::Policy { action: PolicyAction::Get { app } } => {
             print(&event_loop()?.block_on(policy::command::get(&config, &app))?)?;
         }
-        Command::Config => print(&config.to_documented_toml())?,
+        Command::Config { .. } => print(&config.to_documented_toml())?,
         Command::Simulate(arguments) => simulator::run(&arguments, &config)?,
         Command::Demo(arguments) => {
             let code = match demo::run(&arguments, &config) {
@@ -221,6 +235,14 @@ fn run_dev(part: &DevPart) -> Result<(), Box<dyn Error + Send + Sync>> {
             Ok(())
         }
     }
+}
+
+/// The hash of a token that stands on a line of its own, as pipes and terminals give it.
+fn hash_token(input: impl io::Read) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let text = io::read_to_string(input)?;
+    let token = text.strip_suffix('\n').unwrap_or(&text);
+    let token = token.strip_suffix('\r').unwrap_or(token);
+    Ok(format!("{}\n", TokenConfig::hash_of(token)?))
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -54,6 +54,8 @@ pub(crate) enum ApiError {
     TimedOut,
     /// ClickHouse does not answer.
     Unavailable,
+    /// The keys of signed tokens cannot be had.
+    KeysUnavailable,
     /// A defect, or a configuration that cannot work; the log has the reason.
     Internal,
     /// A refusal of the framework's with no name of its own here.
@@ -157,6 +159,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TimedOut | Self::Unavailable | Self::PolicyPending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Other(status) => *status,
         }
@@ -180,7 +183,7 @@ impl ApiError {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadersTooLarge => "headers_too_large",
             Self::TimedOut => "timed_out",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::KeysUnavailable => "unavailable",
             Self::Internal => "internal",
             Self::Other(_) => "refused",
         }
@@ -216,10 +219,19 @@ impl ApiError {
             Self::HeadersTooLarge => "the request's headers are larger than this service reads",
             Self::TimedOut => "the answer was not ready in time; try again",
             Self::Unavailable => "the database does not answer; try again",
+            Self::KeysUnavailable => "the keys that tokens are checked with cannot be had; try again",
             Self::Internal => "the request met a defect; the log has the reason under the request's id",
             Self::Other(_) => "the request was refused",
         };
         text.to_owned()
+    }
+
+    /// After how many seconds to try again; `None` where the same request would only fail again.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => Some(1),
+            _ => None,
+        }
     }
 
     /// The problem document.

@@ -143,14 +143,11 @@ async fn write_errors(request: Request, next: Next) -> Response {
     if let Some(allowed_methods) = response.headers_mut().remove(header::ALLOW) {
         headers.insert(header::ALLOW, allowed_methods);
     }
-    match error {
-        ApiError::Unauthorized => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        ApiError::TimedOut | ApiError::Unavailable | ApiError::PolicyPending => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
+    if error == ApiError::Unauthorized {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     written
 }

@@ -1,7 +1,7 @@
 //! The HTTP endpoints: reader lists in seenby's own form and in the vendor's (DESIGN.md section 8).
 //!
 //! One file a resource; what all of them share:
-//! - `auth`: bearer tokens, and who may see which list; `access`: what every handler of an app's data takes first;
+//! - `auth`: static and signed bearer tokens, and who may see which list; `access`: what every handler of an app's data takes first;
 //! - `error`: one enum of everything that can go wrong, and its two forms: problem documents (RFC 9457), and the
 //!   vendor's envelope under the vendor's path. Handlers only name the error; `layers` writes it, the framework's own
 //!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
@@ -47,6 +47,7 @@ use crate::event::EventTime;
 use crate::observe::{self, Telemetry};
 use crate::store::query::Queries;
 
+pub use auth::{KeySetError, KeySourceError};
 pub use openapi::openapi_json;
 pub use server::{ServerError, run, serve};
 
@@ -54,17 +55,20 @@ pub use server::{ServerError, run, serve};
 #[derive(Debug)]
 pub(crate) struct ApiState {
     queries: Queries,
-    tokens: auth::Tokens,
+    authenticator: auth::Authenticator,
     easemob_string_lists: bool,
     latency_min_group_size: u32,
     config: Arc<Config>,
 }
 
 /// The whole API as one service.
-pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
+///
+/// # Errors
+/// [`KeySourceError`] where the keys of signed tokens stand in a file that cannot be used.
+pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourceError> {
     let state = Arc::new(ApiState {
         queries: Queries::new(config),
-        tokens: auth::Tokens::new(&config.auth.tokens),
+        authenticator: auth::Authenticator::new(&config.auth)?,
         easemob_string_lists: config.api.easemob_string_lists,
         latency_min_group_size: config.api.latency_min_group_size,
         config: Arc::new(config.clone()),
@@ -85,7 +89,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Router {
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))
         .merge(observe::routes(telemetry.clone()));
-    layers::apply(routes, &config.api, telemetry)
+    Ok(layers::apply(routes, &config.api, telemetry))
 }
 
 /// The present by this machine's clock.

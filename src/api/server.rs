@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt as _;
 
-use crate::config::Config;
+use super::KeySourceError;
+use crate::config::{Config, LEAST_TOKEN_BYTES};
 use crate::observe::Telemetry;
 use crate::store::watch_clickhouse;
 
@@ -57,6 +58,9 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The keys of signed tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// The process cannot set itself up.
     #[error("cannot start the API: {0}")]
     Start(#[source] io::Error),
@@ -80,7 +84,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
                 _ = tokio::signal::ctrl_c() => {}
             }
         };
-        serve(config, Telemetry::default(), listener, stop).await;
+        serve(config, Telemetry::default(), listener, stop).await?;
         tracing::info!("the API has stopped");
         Ok(())
     })
@@ -88,14 +92,40 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 
 /// Serves the API on a listener until `stop` ends, and keeps the conditions `clickhouse_answers` and `schema_current`
 /// of the process's readiness up to date.
-pub async fn serve(config: &Config, telemetry: Telemetry, listener: TcpListener, stop: impl Future<Output = ()>) {
-    if config.auth.tokens.is_empty() {
-        tracing::warn!("auth.tokens is empty: every question for data will be answered with 401");
-    }
-    let router = super::router(config, &telemetry);
+///
+/// # Errors
+/// [`ServerError::Keys`], before anything is served.
+pub async fn serve(
+    config: &Config,
+    telemetry: Telemetry,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let router = super::router(config, &telemetry)?;
+    warn_of_weak_settings(config);
     tokio::select! {
         () = accept(listener, router, stop) => {}
         () = watch_clickhouse(&config.clickhouse, &telemetry.readiness) => {}
+    }
+    Ok(())
+}
+
+/// What is allowed, but hardly ever meant.
+fn warn_of_weak_settings(config: &Config) {
+    let auth = &config.auth;
+    if auth.tokens.is_empty() && !auth.jwt.is_on() {
+        tracing::warn!("auth.tokens is empty and auth.jwt has no keys: every question for data is answered with 401");
+    }
+    for (index, token) in auth.tokens.iter().enumerate() {
+        if !token.token.is_empty() && token.token.len() < LEAST_TOKEN_BYTES {
+            tracing::warn!(
+                "auth.tokens[{index}].token is shorter than {LEAST_TOKEN_BYTES} characters, which cannot hold the 128 \
+                 random bits of a safe token"
+            );
+        }
+    }
+    if auth.jwt.fetches_in_clear() {
+        tracing::warn!("auth.jwt.jwks_url is http: whoever is on the way can put keys of his own in the answer");
     }
 }
 

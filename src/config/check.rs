@@ -1,7 +1,6 @@
 //! The rules that a configuration must keep beyond the kinds of its values.
 
-use std::collections::HashSet;
-
+use super::auth::MASK_RULE;
 use super::secret::{MASK, is_secret_property};
 use super::{Config, ConfigError};
 use crate::event::MAX_ID_BYTES;
@@ -50,24 +49,18 @@ impl Config {
         self.check_clickhouse()?;
         self.check_worker()?;
         self.check_api()?;
-        self.check_tokens()
+        self.auth.check()
     }
 
-    /// What `seenby config` prints in place of a secret would be taken for the secret itself.
+    /// Those of `auth` are checked there.
     fn check_masks(&self) -> Result<(), ConfigError> {
-        let given = |key: &str, secret: &str| {
-            require(secret != MASK, key, "is the mask that `seenby config` prints: put the secret itself in its place")
-        };
+        let given = |key: &str, secret: &str| require(secret != MASK, key, MASK_RULE);
         for (name, value) in &self.kafka.properties {
             if is_secret_property(name) {
                 given(&format!("kafka.properties.{name}"), value)?;
             }
         }
-        given("clickhouse.password", self.clickhouse.password.expose())?;
-        for (index, token) in self.auth.tokens.iter().enumerate() {
-            given(&format!("auth.tokens[{index}].token"), token.token.expose())?;
-        }
-        Ok(())
+        given("clickhouse.password", self.clickhouse.password.expose())
     }
 
     fn check_kafka(&self) -> Result<(), ConfigError> {
@@ -160,26 +153,9 @@ impl Config {
             !api.cors_origin.is_empty() && api.cors_origin.bytes().all(|byte| byte.is_ascii_graphic());
         require(is_header_value, "api.cors_origin", "must be `*` or an origin such as https://chat.example.com")
     }
-
-    fn check_tokens(&self) -> Result<(), ConfigError> {
-        let mut met = HashSet::new();
-        for (index, token) in self.auth.tokens.iter().enumerate() {
-            let key = |name: &str| format!("auth.tokens[{index}].{name}");
-            require(is_app(&token.app), &key("app"), "must be `org#name`: two ids, 128 bytes in all")?;
-            require(
-                is_id(&token.subject),
-                &key("subject"),
-                "must be an id: no '/', '#', white space, at most 128 bytes",
-            )?;
-            let is_bearer = !token.token.is_empty() && token.token.bytes().all(|byte| byte.is_ascii_graphic());
-            require(is_bearer, &key("token"), "must be of visible ASCII characters, as it travels in a header")?;
-            require(met.insert(token.token.expose()), &key("token"), "stands for another entry already")?;
-        }
-        Ok(())
-    }
 }
 
-fn require(holds: bool, key: &str, rule: &str) -> Result<(), ConfigError> {
+pub(super) fn require(holds: bool, key: &str, rule: &str) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::Invalid { key: key.to_owned(), rule: rule.to_owned() }) }
 }
 
@@ -189,12 +165,14 @@ fn is_identifier(name: &str) -> bool {
     begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether a text may be the name of a user, a group or a message (DESIGN.md section 2).
+pub(crate) fn is_id(text: &str) -> bool {
     let has_forbidden = text.chars().any(|c| c == '/' || c == '#' || c.is_whitespace() || c.is_control());
     (1..=MAX_ID_BYTES).contains(&text.len()) && !has_forbidden
 }
 
-fn is_app(text: &str) -> bool {
+/// Whether a text is `org#name`.
+pub(crate) fn is_app(text: &str) -> bool {
     text.len() <= MAX_ID_BYTES && text.split_once('#').is_some_and(|(org, name)| is_id(org) && is_id(name))
 }
 
@@ -203,7 +181,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::config::{Secret, TokenConfig, TokenRole};
+    use crate::config::Secret;
 
     fn broken_key(change: impl FnOnce(&mut Config)) -> String {
         let mut config = Config::default();
@@ -214,11 +192,6 @@ mod tests {
         }
     }
 
-    fn token(app: &str, subject: &str, secret: &str) -> TokenConfig {
-        let [app, subject] = [app, subject].map(str::to_owned);
-        TokenConfig { app, subject, role: TokenRole::User, token: Secret::new(secret) }
-    }
-
     #[test]
     fn a_mask_is_no_secret() {
         let masked_property = |config: &mut Config| {
@@ -226,7 +199,6 @@ mod tests {
         };
         assert_eq!(broken_key(masked_property), "kafka.properties.ssl.key.passphrase");
         assert_eq!(broken_key(|config| config.clickhouse.password = Secret::new(MASK)), "clickhouse.password");
-        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "s", MASK)]), "auth.tokens[0].token");
     }
 
     #[test]
@@ -262,14 +234,5 @@ mod tests {
         let mut config = Config::default();
         config.kafka.properties.insert("linger.ms".to_owned(), "1".to_owned());
         config.check().unwrap();
-    }
-
-    #[test]
-    fn tokens_are_whole_and_unique() {
-        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o", "s", "t")]), "auth.tokens[0].app");
-        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "", "t")]), "auth.tokens[0].subject");
-        assert_eq!(broken_key(|config| config.auth.tokens = vec![token("o#a", "s", "")]), "auth.tokens[0].token");
-        let twice = vec![token("o#a", "s", "t"), token("o#b", "s", "t")];
-        assert_eq!(broken_key(|config| config.auth.tokens = twice), "auth.tokens[1].token");
     }
 }

@@ -154,15 +154,11 @@ mod tests {
         for property in ["sasl.password", "ssl.key.password", "SSL.Private.Key.Passphrase", "ssl.private.key.x"] {
             config.kafka.properties.insert(property.to_owned(), "hunter2".to_owned());
         }
-        config.auth.tokens.push(TokenConfig {
-            app: "o#a".to_owned(),
-            subject: "s".to_owned(),
-            role: TokenRole::Admin,
-            token: Secret::new("hunter2"),
-        });
+        config.auth.tokens.push(TokenConfig::new("o#a", "s", TokenRole::Admin, "hunter2"));
+        config.auth.jwt.hs256_secret = Secret::new("hunter2");
         let printed = config.to_documented_toml();
         assert!(!printed.contains("hunter2"), "{printed}");
-        assert_eq!(printed.matches(MASK).count(), 6, "{printed}");
+        assert_eq!(printed.matches(MASK).count(), 7, "{printed}");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert!(!serde_json::to_string(&config).unwrap().contains("hunter2"));
     }

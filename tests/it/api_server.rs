@@ -23,7 +23,7 @@ fn serve(runtime: &Runtime, config: Config) -> (SocketAddr, oneshot::Sender<()>,
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = runtime.spawn(async move {
-        api::serve(&config, Telemetry::default(), listener, async move { drop(stopped.await) }).await;
+        api::serve(&config, Telemetry::default(), listener, async move { drop(stopped.await) }).await.unwrap();
     });
     (address, stop, served)
 }

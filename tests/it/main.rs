@@ -24,6 +24,7 @@ mod api_rejections;
 mod api_server;
 mod api_statistics;
 mod api_unread;
+mod api_tokens;
 mod api_viewers;
 mod chaos;
 mod dev_brokers;

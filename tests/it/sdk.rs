@@ -123,7 +123,9 @@ fn serving_without_clickhouse(api: &TestApi) -> (tokio::task::JoinHandle<()>, So
     let listener = api.store.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let served = api.store.runtime.spawn(async move {
-        seenby::api::serve(&config, seenby::observe::Telemetry::default(), listener, std::future::pending()).await;
+        seenby::api::serve(&config, seenby::observe::Telemetry::default(), listener, std::future::pending())
+            .await
+            .unwrap();
     });
     (served, address)
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::DemoError;
 use crate::api;
-use crate::config::{Config, Delivery, Secret, TokenConfig, TokenRole};
+use crate::config::{Config, Delivery, TokenConfig, TokenRole};
 use crate::dev::broker::Broker;
 use crate::dev::clickhouse::ClickHouse;
 use crate::event::Epoch;
@@ -100,11 +100,13 @@ impl Stack {
         let (stop_api, api_stopped) = oneshot::channel();
         let api_config = config.clone();
         runtime.spawn(async move {
-            api::serve(&api_config, Telemetry::default(), listener, async {
+            let served = api::serve(&api_config, Telemetry::default(), listener, async {
                 // The sender going away says the same.
                 let _ = api_stopped.await;
-            })
-            .await;
+            });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the API does not start");
+            }
         });
         Ok(Self {
             client: store::connect(&config.clickhouse),
@@ -284,11 +286,9 @@ fn demo_config(given: &Config, bootstrap: &str, clickhouse_url: &str) -> Config 
     config.worker.delivery = Delivery::AtLeastOnce;
     config.worker.flush_interval_ms = FLUSH_INTERVAL_MS;
     config.auth.tokens = (0..APPS)
-        .map(|app| TokenConfig {
-            app: format!("sim#app-{app}"),
-            subject: "demo".to_owned(),
-            role: TokenRole::Service,
-            token: Secret::new(uuid::Uuid::new_v4().simple().to_string()),
+        .map(|app| {
+            let secret = uuid::Uuid::new_v4().simple().to_string();
+            TokenConfig::new(format!("sim#app-{app}"), "demo", TokenRole::Service, secret)
         })
         .collect();
     config

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use seenby::api;
-use seenby::config::{Secret, TokenConfig, TokenRole};
+use seenby::config::{TokenConfig, TokenRole};
 use seenby::observe::Telemetry;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -21,14 +21,9 @@ pub struct Answers {
 impl Answers {
     pub fn of(deployment: &Deployment) -> Self {
         let mut config = deployment.config.clone();
-        config.auth.tokens = vec![TokenConfig {
-            app: APP.to_owned(),
-            subject: "crm".to_owned(),
-            role: TokenRole::Service,
-            token: Secret::new("token-of-a-service"),
-        }];
+        config.auth.tokens = vec![TokenConfig::new(APP, "crm", TokenRole::Service, "token-of-a-service")];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { router: api::router(&config, &Telemetry::default()), runtime }
+        Self { router: api::router(&config, &Telemetry::default()).unwrap(), runtime }
     }
 
     /// The answer to a path, which must succeed.

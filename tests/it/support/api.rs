@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, header};
 use seenby::api;
-use seenby::config::{Config, Secret, TokenConfig, TokenRole};
+use seenby::config::{Config, TokenConfig, TokenRole};
 use seenby::fold::Outcome;
 use seenby::observe::Telemetry;
 use seenby::policy::{Policy, Senders, Viewers};
@@ -56,7 +56,7 @@ impl TestApi {
         let mut config = Config { clickhouse: store.config.clone(), ..Config::default() };
         config.auth.tokens = tokens();
         change(&mut config);
-        let router = api::router(&config, &Telemetry::default());
+        let router = api::router(&config, &Telemetry::default()).unwrap();
         let log = Log::new(&topic(config.kafka.epoch, 1), 0);
         Self { store, config, log, router }
     }
@@ -93,7 +93,7 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let config = self.config.clone();
         self.store.runtime.spawn(async move {
-            api::serve(&config, Telemetry::default(), listener, std::future::pending()).await;
+            api::serve(&config, Telemetry::default(), listener, std::future::pending()).await.unwrap();
         });
         address
     }
@@ -111,19 +111,13 @@ impl TestApi {
 /// `SERVICE`, an administrator, a service of another app, and the users alice, bob, carol and mallory, whose tokens are
 /// `token-of-{name}`.
 pub fn tokens() -> Vec<TokenConfig> {
-    let token = |app: &str, subject: &str, role, text: &str| TokenConfig {
-        app: app.to_owned(),
-        subject: subject.to_owned(),
-        role,
-        token: Secret::new(text),
-    };
     let mut tokens = vec![
-        token(APP, "crm", TokenRole::Service, SERVICE),
-        token(APP, "root", TokenRole::Admin, "token-of-root"),
-        token("org#other", "crm", TokenRole::Service, "token-of-another-app"),
+        TokenConfig::new(APP, "crm", TokenRole::Service, SERVICE),
+        TokenConfig::new(APP, "root", TokenRole::Admin, "token-of-root"),
+        TokenConfig::new("org#other", "crm", TokenRole::Service, "token-of-another-app"),
     ];
     for user in ["alice", "bob", "carol", "mallory"] {
-        tokens.push(token(APP, user, TokenRole::User, &format!("token-of-{user}")));
+        tokens.push(TokenConfig::new(APP, user, TokenRole::User, format!("token-of-{user}")));
     }
     tokens
 }

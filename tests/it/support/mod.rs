@@ -10,6 +10,7 @@ pub mod events;
 pub mod faulty_clickhouse;
 pub mod fold;
 pub mod gate;
+pub mod issuer;
 pub mod kafka;
 pub mod memory_log;
 pub mod node;
