@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Query, State};
@@ -23,6 +24,10 @@ const MOST_STATEMENTS: usize = 32;
 
 /// Chunks of an answer, or of an insert's rows, that may wait for the other side.
 const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// How often killing a statement is tried, and how long it waits in between.
+const KILL_ATTEMPTS: u32 = 100;
+const KILL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Mark by which a reader finds an exception after part of an answer; any 16 characters rare in data do.
 const EXCEPTION_TAG: &str = "seenbydevengine0";
@@ -98,24 +103,70 @@ async fn run(
 }
 
 /// Runs a statement that is whole, sending its answer as it is made where the format allows that.
-async fn query(front: Front, parameters: Parameters, sql: Vec<u8>) -> Result<Response, Exception> {
+async fn query(front: Front, mut parameters: Parameters, sql: Vec<u8>) -> Result<Response, Exception> {
     let permit = permit(&front).await?;
+    let abandonment = parameters.ends_with_its_client().then(|| Abandonment::new(front.engine, &mut parameters));
+    let has_ended = abandonment.as_ref().map(|abandonment| Arc::clone(&abandonment.has_ended));
     let (head_sender, head) = oneshot::channel();
     let (chunk_sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let thread = tokio::task::spawn_blocking(move || {
         run_query(front.engine, &parameters, &sql, head_sender, &chunk_sender);
+        if let Some(has_ended) = has_ended {
+            has_ended.store(true, Ordering::Release);
+        }
         drop(permit);
     });
     match head.await {
         Ok(head) => {
             let head = head?;
-            let rest = stream::unfold(chunks, |mut chunks| async move {
-                chunks.recv().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), chunks))
+            let rest = stream::unfold((chunks, abandonment), |(mut chunks, abandonment)| async move {
+                let chunk = chunks.recv().await?;
+                Some((Ok::<_, std::convert::Infallible>(chunk), (chunks, abandonment)))
             });
             Ok(success(&head, Body::from_stream(rest)))
         }
         // The thread ended without a head: it panicked.
         Err(_) => Err(lost_thread(thread.await.err())),
+    }
+}
+
+/// Ends a statement whose client goes away, as a server does where the client asked for that: dropped with the request, it
+/// kills the statement unless that has ended.
+struct Abandonment {
+    engine: &'static Engine,
+    /// The mark by which the statement is found among those that run: the engine numbers them itself.
+    mark: String,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Abandonment {
+    fn new(engine: &'static Engine, parameters: &mut Parameters) -> Self {
+        let mark = uuid::Uuid::new_v4().simple().to_string();
+        parameters.settings.push(("log_comment".to_owned(), mark.clone()));
+        Self { engine, mark, has_ended: Arc::new(AtomicBool::new(false)) }
+    }
+}
+
+impl Drop for Abandonment {
+    fn drop(&mut self) {
+        if self.has_ended.load(Ordering::Acquire) {
+            return;
+        }
+        let (engine, has_ended) = (self.engine, Arc::clone(&self.has_ended));
+        let kill = format!("KILL QUERY WHERE Settings['log_comment'] = '{}' ASYNC", self.mark);
+        // Killing asks the engine, which takes its time. A statement that has not begun yet is met by the next attempt.
+        std::thread::spawn(move || {
+            for _ in 0..KILL_ATTEMPTS {
+                if has_ended.load(Ordering::Acquire) {
+                    return;
+                }
+                let statement = Statement { sql: kill.as_bytes(), format: "Null", parameters: &[] };
+                if let Err(error) = engine.session(None, &[]).and_then(|mut session| session.execute(&statement)) {
+                    tracing::debug!(%error, "a statement that nobody waits for could not be killed");
+                }
+                std::thread::sleep(KILL_PAUSE);
+            }
+        });
     }
 }
 

@@ -78,6 +78,17 @@ impl Parameters {
     }
 }
 
+impl Parameters {
+    /// Whether the statement is to end when its client goes away: `cancel_http_readonly_queries_on_client_close`, which a
+    /// server heeds for statements that may only read.
+    pub(super) fn ends_with_its_client(&self) -> bool {
+        let setting =
+            |name| self.settings.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        setting("cancel_http_readonly_queries_on_client_close") == Some("1")
+            && setting("readonly").is_some_and(|readonly| readonly != "0")
+    }
+}
+
 /// The boundary of a multipart form's content type.
 pub(super) fn multipart_boundary(content_type: &str) -> Option<&str> {
     let (kind, rest) = content_type.split_once(';')?;
