@@ -161,10 +161,55 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// Origin that browsers may call from; `*` for any.
     pub cors_origin: String,
+    /// Requests a second that one caller may send for ever; 0 for no limit. A caller is a static token, or whom a signed
+    /// one stands for; all requests without a good token are one caller together.
+    pub rate_limit_per_second: u32,
+    /// Requests that one caller may send at once, after having been quiet.
+    pub rate_limit_burst: u32,
+    /// Requests a second that all callers of one app may send together; 0 for no limit.
+    pub app_rate_limit_per_second: u32,
+    /// Requests that all callers of one app may send at once.
+    pub app_rate_limit_burst: u32,
+    /// Statements that run in ClickHouse at once; further ones wait, for as long as their request may take.
+    pub max_concurrent_statements: u32,
+    /// Limits sent with every statement.
+    pub query: StatementLimitsConfig,
+    /// Whether `POST /{org}/{app}/token` gives whoever asks a token of any user of any app, whatever the password: for
+    /// development on one's own machine, and never anywhere else. Needs auth.jwt.hs256_secret.
+    pub development_tokens: bool,
     /// Whether the Easemob path gives its user list as plain user names instead of objects.
     pub easemob_string_lists: bool,
     /// Delays in groups of fewer members are counted and not shown: they would tell of single persons.
     pub latency_min_group_size: u32,
+}
+
+/// Limits sent with every statement of the API. What goes beyond one is cut by ClickHouse, and its request answered with
+/// 503.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatementLimitsConfig {
+    /// How long a statement may run, in ms; 0 for no limit. Below api.timeout_ms, so that the answer says why.
+    pub max_execution_time_ms: u64,
+    /// Rows that a statement may read from tables; 0 for no limit.
+    pub max_rows_to_read: u64,
+    /// Bytes, uncompressed, that a statement may read from tables; 0 for no limit.
+    pub max_bytes_to_read: u64,
+    /// Bytes of memory that a statement may use; 0 for no limit.
+    pub max_memory_bytes: u64,
+    /// Rows that a statement may answer with; 0 for no limit.
+    pub max_result_rows: u64,
+}
+
+impl Default for StatementLimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_execution_time_ms: 8_000,
+            max_rows_to_read: 500_000_000,
+            max_bytes_to_read: 64 * 1024 * 1024 * 1024,
+            max_memory_bytes: 2 * 1024 * 1024 * 1024,
+            max_result_rows: 1_000_000,
+        }
+    }
 }
 
 /// The metrics endpoint of a worker.
@@ -286,6 +331,13 @@ impl Default for ApiConfig {
             timeout_ms: 10_000,
             max_body_bytes: 64 * 1024,
             cors_origin: "*".to_owned(),
+            rate_limit_per_second: 500,
+            rate_limit_burst: 1_000,
+            app_rate_limit_per_second: 0,
+            app_rate_limit_burst: 4_000,
+            max_concurrent_statements: 32,
+            query: StatementLimitsConfig::default(),
+            development_tokens: false,
             easemob_string_lists: false,
             latency_min_group_size: 5,
         }

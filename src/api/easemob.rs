@@ -108,6 +108,7 @@ impl AckQuery {
         (status = 401, description = "No known bearer token: the SDK's type 52.", body = EasemobError),
         (status = 403, description = "Only the sender may see it (60002): the SDK's type 603.", body = EasemobError),
         (status = 404, description = "Only members may see it (60003): the SDK's type 602.", body = EasemobError),
+        (status = 429, description = "Too many requests: the SDK's type 50.", body = EasemobError),
         (status = 503, description = "The database does not answer in time: the SDK's type 500.", body = EasemobError),
     ),
     security(("bearer" = []))

@@ -26,6 +26,11 @@ pub(crate) enum ApiError {
     NotMember,
     /// The caller's role does not reach this; who may is told.
     Forbidden(&'static str),
+    /// The caller, his app, or all who have no good token, have asked too much.
+    RateLimited {
+        /// When the next request will be answered.
+        retry_after_seconds: u64,
+    },
     /// No such message in this app, or another app's.
     NotFound,
     /// No such app, or another one than the caller's.
@@ -54,6 +59,8 @@ pub(crate) enum ApiError {
     TimedOut,
     /// ClickHouse does not answer.
     Unavailable,
+    /// ClickHouse cut the question at one of the limits of `api.query`.
+    QueryTooExpensive,
     /// The keys of signed tokens cannot be had.
     KeysUnavailable,
     /// A defect, or a configuration that cannot work; the log has the reason.
@@ -118,7 +125,11 @@ pub(crate) enum CommonProblems {
     /// Nothing of this name in the caller's app (`not_found`).
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
-    /// The database does not answer in time (`unavailable`, `timed_out`).
+    /// Too many requests of this token, or of its app (`rate_limited`); `Retry-After` says when to go on.
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(Problem),
+    /// The database does not answer in time (`unavailable`, `timed_out`), or the question takes too much of it
+    /// (`query_too_expensive`); `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),
 }
@@ -150,6 +161,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotSender | Self::NotMember | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UnknownApp | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AudienceUnknown => StatusCode::CONFLICT,
             Self::Recalled => StatusCode::GONE,
@@ -160,6 +172,9 @@ impl ApiError {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TimedOut | Self::Unavailable | Self::PolicyPending => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Unavailable | Self::QueryTooExpensive | Self::KeysUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Other(status) => *status,
         }
@@ -173,6 +188,7 @@ impl ApiError {
             Self::NotSender | Self::Forbidden(_) => "forbidden",
             Self::NotMember => Outcome::NotMember.name(),
             Self::NotFound | Self::UnknownApp | Self::NoSuchPath => Outcome::NotFound.name(),
+            Self::RateLimited { .. } => "rate_limited",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::AudienceUnknown => "audience_unknown",
             Self::Recalled => Outcome::Recalled.name(),
@@ -184,6 +200,7 @@ impl ApiError {
             Self::HeadersTooLarge => "headers_too_large",
             Self::TimedOut => "timed_out",
             Self::Unavailable | Self::KeysUnavailable => "unavailable",
+            Self::QueryTooExpensive => "query_too_expensive",
             Self::Internal => "internal",
             Self::Other(_) => "refused",
         }
@@ -199,6 +216,7 @@ impl ApiError {
             Self::NotFound => "there is no such message in this app",
             Self::UnknownApp => "there is no such app",
             Self::NoSuchPath => "there is nothing at this path; /openapi.json lists what there is",
+            Self::RateLimited { .. } => "too many requests; the header Retry-After says when the next one is answered",
             Self::MethodNotAllowed => "the path does not take this method; the header Allow names those it takes",
             Self::AudienceUnknown => {
                 "who has not read is unknown: the group's roster was not known when the message was sent, or the \
@@ -219,6 +237,9 @@ impl ApiError {
             Self::HeadersTooLarge => "the request's headers are larger than this service reads",
             Self::TimedOut => "the answer was not ready in time; try again",
             Self::Unavailable => "the database does not answer; try again",
+            Self::QueryTooExpensive => {
+                "the question takes more of the database than one question may; ask for less at once, or later"
+            }
             Self::KeysUnavailable => "the keys that tokens are checked with cannot be had; try again",
             Self::Internal => "the request met a defect; the log has the reason under the request's id",
             Self::Other(_) => "the request was refused",
@@ -230,6 +251,9 @@ impl ApiError {
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => Some(1),
+            // What was too much is too much a moment later as well; merges and quieter hours may change that.
+            Self::QueryTooExpensive => Some(30),
+            Self::RateLimited { retry_after_seconds } => Some(*retry_after_seconds),
             _ => None,
         }
     }
@@ -262,6 +286,8 @@ impl ApiError {
                 (StatusCode::FORBIDDEN, Some(60_002), words.to_owned())
             }
             Self::NotMember => (StatusCode::NOT_FOUND, Some(60_003), self.detail()),
+            // These words make the SDK say "limit reached" (its type 50), any others "server is busy".
+            Self::RateLimited { .. } => (self.status(), None, "The request has reached the maximum limit".to_owned()),
             _ => (self.status(), None, self.detail()),
         }
     }
@@ -299,12 +325,23 @@ impl IntoResponse for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if error.is_retryable() {
-            tracing::warn!(%error, "a question could not be answered");
-            Self::Unavailable
-        } else {
-            tracing::error!(%error, "a question cannot be answered");
-            Self::Internal
+        match error {
+            StoreError::TooSlow { .. } => {
+                tracing::warn!(%error, "a question was cut");
+                Self::TimedOut
+            }
+            StoreError::TooExpensive { .. } => {
+                tracing::warn!(%error, "a question was cut");
+                Self::QueryTooExpensive
+            }
+            _ if error.is_retryable() => {
+                tracing::warn!(%error, "a question could not be answered");
+                Self::Unavailable
+            }
+            _ => {
+                tracing::error!(%error, "a question cannot be answered");
+                Self::Internal
+            }
         }
     }
 }

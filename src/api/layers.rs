@@ -9,17 +9,19 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tracing::Instrument as _;
 
 use super::error::ApiError;
-use super::export::{AS_OF, NEXT_CURSOR};
+use super::conditional::AS_OF;
+use super::export::NEXT_CURSOR;
+use super::metrics::RequestMetrics;
 use crate::config::ApiConfig;
 use crate::observe::Telemetry;
 
@@ -39,13 +41,23 @@ pub(super) fn apply(routes: Router, config: &ApiConfig, telemetry: &Telemetry) -
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(from_fn_with_state(RequestMetrics::new(telemetry), record))
         .layer(cors(&config.cors_origin))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(large()))
         .layer(from_fn(write_errors))
         .layer(from_fn(refuse_large_headers))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(timeout, bound_time))
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes));
     routes.layer(layers)
+}
+
+/// Below this many bytes, an answer fits into one packet whether compressed or not.
+const LEAST_COMPRESSED_BYTES: u64 = 1_400;
+
+/// What is worth compressing, with gzip or zstd as the client takes it: large answers that are not compressed already.
+fn large() -> impl Predicate {
+    SizeAbove::new(LEAST_COMPRESSED_BYTES)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::const_new("application/vnd.apache.parquet"))
 }
 
 /// Browsers ask first (OPTIONS) because of the authorization header.
@@ -56,49 +68,11 @@ fn cors(origin: &str) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed_origin)
-        .allow_methods([Method::GET, Method::HEAD, Method::PUT])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         // What the page wants to send is allowed as asked: the SDK's versions differ, and none of it opens anything.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, NEXT_CURSOR, AS_OF, header::ETAG])
+        .expose_headers([REQUEST_ID, header::ETAG, header::RETRY_AFTER, AS_OF, NEXT_CURSOR])
         .max_age(PREFLIGHT_MAX_AGE)
-}
-
-/// Requests by route and status, and how long they took.
-#[derive(Clone, Debug)]
-struct RequestMetrics {
-    requests: IntCounterVec,
-    seconds: HistogramVec,
-}
-
-impl RequestMetrics {
-    fn new(telemetry: &Telemetry) -> Self {
-        let requests = Opts::new("seenby_api_requests_total", "Requests answered, by route and status.");
-        let seconds = HistogramOpts::new("seenby_api_request_seconds", "Time to answer a request, by route.")
-            .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
-        Self {
-            requests: register(telemetry, IntCounterVec::new(requests, &["route", "status"])),
-            seconds: register(telemetry, HistogramVec::new(seconds, &["route"])),
-        }
-    }
-}
-
-/// Registers a metric.
-///
-/// # Panics
-/// Where the metric's name or labels are wrong, or it was registered before: a defect that every start would show.
-#[expect(clippy::panic, reason = "at start-up only, from constants")]
-fn register<M: prometheus::core::Collector + Clone + 'static>(
-    telemetry: &Telemetry,
-    metric: Result<M, prometheus::Error>,
-) -> M {
-    let registered = metric.and_then(|metric| {
-        telemetry.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    });
-    match registered {
-        Ok(metric) => metric,
-        Err(error) => panic!("a metric of the API cannot be registered: {error}"),
-    }
 }
 
 /// Counts and logs the request, under its id.
@@ -113,8 +87,7 @@ async fn record(State(metrics): State<RequestMetrics>, request: Request, next: N
 
     let status = response.status();
     let elapsed = started.elapsed();
-    metrics.requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
-    metrics.seconds.with_label_values(&[route.as_str()]).observe(elapsed.as_secs_f64());
+    metrics.answered(&route, status, elapsed);
     tracing::debug!(parent: &span, status = status.as_u16(), seconds = elapsed.as_secs_f64(), "answered");
     response
 }
@@ -152,12 +125,17 @@ async fn write_errors(request: Request, next: Next) -> Response {
     written
 }
 
-/// `/{org}/{app}/chatgroups/…`: what the vendor's SDKs call; but not `/v1/{org}/{app}/groups/…` of an app of that name.
+/// `/{org}/{app}/chatgroups/…` and `/{org}/{app}/token`: what the vendor's SDKs call; but not `/v1/{org}/{app}/groups/…` of
+/// an app of that name.
 fn is_easemob_path(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
     let is_own = parts.next() == Some("v1");
     let (collection, next) = (parts.nth(1), parts.next());
-    collection == Some("chatgroups") && !(is_own && matches!(next, None | Some("groups")))
+    match collection {
+        Some("chatgroups") => !(is_own && matches!(next, None | Some("groups"))),
+        Some("token") => next.is_none(),
+        _ => false,
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -301,6 +279,8 @@ mod tests {
         assert_problem(&get_path("/v1/o/chatgroups/groups/g").await, 400, "invalid_request");
         assert_problem(&get_path("/v1/o/chatgroups/groups/g/nowhere").await, 404, "not_found");
         assert_envelope(&get_path("/v1/a/chatgroups/g/nowhere").await, 404, "not_found");
+        assert_envelope(&get_path("/o/a/token").await, 404, "not_found");
+        assert_problem(&get_path("/v1/o/token/groups").await, 404, "not_found");
     }
 
     #[tokio::test]

@@ -5,15 +5,18 @@
 //! - `error`: one enum of everything that can go wrong, and its two forms: problem documents (RFC 9457), and the
 //!   vendor's envelope under the vendor's path. Handlers only name the error; `layers` writes it, the framework's own
 //!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
-//! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
+//! - `rate_limit`: how much one caller and one app may ask;
+//! - `layers`: request ids, limits, time-outs, CORS, panics; `metrics`;
 //! - `query_string`, `parameters`: how requests are read; `cursor`: where the next page begins; `as_of`: how fresh an
-//!   answer is;
+//!   answer is; `conditional`: what a client has already is not sent again;
 //! - `server`: connections, their limits and their end.
 
 mod access;
 mod as_of;
 mod auth;
+mod conditional;
 mod cursor;
+mod development_tokens;
 mod easemob;
 mod error;
 mod export;
@@ -24,11 +27,13 @@ mod in_path;
 mod json_body;
 mod latency;
 mod layers;
+mod metrics;
 mod openapi;
 mod outcomes;
 mod parameters;
 mod policies;
 mod query_string;
+mod rate_limit;
 mod readers;
 mod rejections;
 mod server;
@@ -56,9 +61,11 @@ pub use server::{ServerError, run, serve};
 pub(crate) struct ApiState {
     queries: Queries,
     authenticator: auth::Authenticator,
+    rate_limits: rate_limit::RateLimits,
     easemob_string_lists: bool,
     latency_min_group_size: u32,
     config: Arc<Config>,
+    development_tokens: bool,
 }
 
 /// The whole API as one service.
@@ -66,12 +73,18 @@ pub(crate) struct ApiState {
 /// # Errors
 /// [`KeySourceError`] where the keys of signed tokens stand in a file that cannot be used.
 pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourceError> {
+    let queries = Queries::new(config);
+    for gauge in queries.gauges() {
+        metrics::register(telemetry, Ok(gauge));
+    }
     let state = Arc::new(ApiState {
-        queries: Queries::new(config),
+        queries,
         authenticator: auth::Authenticator::new(&config.auth)?,
+        rate_limits: rate_limit::RateLimits::new(&config.api, telemetry),
         easemob_string_lists: config.api.easemob_string_lists,
         latency_min_group_size: config.api.latency_min_group_size,
         config: Arc::new(config.clone()),
+        development_tokens: config.api.development_tokens,
     });
     let routes = Router::new()
         .route("/v1/{org}/{app}/groups/{group}/messages/{message}/readers", get(readers::list_readers))
@@ -86,6 +99,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         .route("/v1/{org}/{app}/export", get(export::export))
         .route("/v1/{org}/{app}/rejections", get(rejections::rejections))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
+        .route("/{org}/{app}/token", post(development_tokens::grant_token))
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))
         .merge(observe::routes(telemetry.clone()));

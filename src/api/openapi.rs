@@ -5,6 +5,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics, unread};
+use super::{development_tokens, easemob, readers};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -29,6 +30,7 @@ use crate::observe::routes as operation;
         rejections::rejections,
         export::export,
         easemob::list_acks,
+        development_tokens::grant_token,
         operation::livez,
         operation::readyz,
         operation::metrics,
@@ -49,7 +51,7 @@ use crate::observe::routes as operation;
 )]
 struct Document;
 
-/// `auth.tokens` of the configuration.
+/// `auth` of the configuration: static and signed tokens.
 struct BearerTokens;
 
 impl Modify for BearerTokens {
@@ -118,6 +120,7 @@ mod tests {
             "/v1/{org}/{app}/rejections",
             "/v1/{org}/{app}/export",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
+            "/{org}/{app}/token",
             "/livez",
             "/readyz",
             "/metrics",
@@ -126,5 +129,6 @@ mod tests {
             assert!(paths.contains_key(path), "{path}");
         }
         assert_eq!(paths.len(), 16);
+        assert_eq!(paths.len(), 7);
     }
 }

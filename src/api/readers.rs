@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AsOf;
+use super::conditional;
 use super::cursor::{Cursor, ListFingerprint};
 use super::error::{ApiError, CommonProblems, Problem};
 use super::parameters::{MessagePath, ReadStatus, ReadersQuery};
@@ -87,9 +89,17 @@ pub(crate) struct ReaderView {
     get,
     path = "/v1/{org}/{app}/groups/{group}/messages/{message}/readers",
     tag = "readers",
-    params(MessagePath, ReadersQuery),
+    params(
+        MessagePath,
+        ReadersQuery,
+        ("if-none-match" = Option<String>, Header, description = "Tags of lists that the client has, or `*`."),
+    ),
     responses(
-        (status = 200, description = "A page of the list.", body = ReaderList),
+        (status = 200, description = "A page of the list.", body = ReaderList, headers(
+            ("etag" = String, description = "Tag of what the list says, apart from `as_of`."),
+            ("seenby-as-of" = String, description = "`as_of` as JSON, also with 304."),
+        )),
+        (status = 304, description = "The list is as the tag in `If-None-Match` names it; `seenby-as-of` says as of when."),
         CommonProblems,
         (status = 409, description = "Who has not read is unknown (`audience_unknown`).", body = Problem,
             content_type = "application/problem+json"),
@@ -103,10 +113,11 @@ pub(crate) async fn list_readers(
     access: Access,
     path: MessagePath,
     RawQuery(query): RawQuery,
-) -> Result<Json<ReaderList>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let query = ReadersQuery::parse(query.as_deref().unwrap_or_default())?;
-    let list = fingerprint(&path, &query);
-    let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, list)).transpose()?;
+    let fingerprint = fingerprint(&path, &query);
+    let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, fingerprint)).transpose()?;
 
     let conversation = path.conversation_key();
     let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
@@ -127,7 +138,7 @@ pub(crate) async fn list_readers(
         tokio::try_join!(state.queries.reader_counts(&message), state.queries.unread_count(&message))?;
     let (readers, next) = state.page(&message, &query, &counts, cursor).await?;
     let retained = counts.distinct.min(u64::from(message.reader_cap));
-    Ok(Json(ReaderList {
+    let list = ReaderList {
         counts: CountsView {
             retained,
             distinct: counts.distinct,
@@ -138,9 +149,14 @@ pub(crate) async fn list_readers(
         },
         message: MessageView::new(message, path.group),
         readers,
-        next_cursor: next.map(|cursor| cursor.encode(list)),
+        next_cursor: next.map(|cursor| cursor.encode(fingerprint)),
         as_of,
-    }))
+    };
+    let content = (&list.message, &list.counts, &list.readers, &list.next_cursor);
+    conditional::answer(&headers, &content, as_of, &list).map_err(|error| {
+        tracing::error!(%error, "a reader list cannot be written as JSON");
+        ApiError::Internal
+    })
 }
 
 /// Everything that makes a list what it is, but for where a page of it begins and ends.

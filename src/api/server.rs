@@ -124,6 +124,12 @@ fn warn_of_weak_settings(config: &Config) {
             );
         }
     }
+    if config.api.development_tokens {
+        tracing::warn!(
+            "api.development_tokens is on: whoever reaches this address gets a token of any user of any app, whatever his \
+             password; turn it off anywhere but on your own machine"
+        );
+    }
     if auth.jwt.fetches_in_clear() {
         tracing::warn!("auth.jwt.jwks_url is http: whoever is on the way can put keys of his own in the answer");
     }

@@ -149,6 +149,19 @@ impl Config {
         let api = &self.api;
         require(api.timeout_ms >= 1, "api.timeout_ms", "must be at least 1")?;
         require(api.latency_min_group_size >= 1, "api.latency_min_group_size", "must be at least 1")?;
+        require(
+            !api.development_tokens || !self.auth.jwt.hs256_secret.is_empty(),
+            "api.development_tokens",
+            "needs auth.jwt.hs256_secret, which its tokens are signed with",
+        )?;
+        require(api.max_concurrent_statements >= 1, "api.max_concurrent_statements", "must be at least 1")?;
+        require(
+            api.query.max_execution_time_ms <= api.timeout_ms,
+            "api.query.max_execution_time_ms",
+            "must be at most api.timeout_ms: nobody waits for the answer after that",
+        )?;
+        require(api.rate_limit_burst >= 1, "api.rate_limit_burst", "must be at least 1")?;
+        require(api.app_rate_limit_burst >= 1, "api.app_rate_limit_burst", "must be at least 1")?;
         let is_header_value =
             !api.cors_origin.is_empty() && api.cors_origin.bytes().all(|byte| byte.is_ascii_graphic());
         require(is_header_value, "api.cors_origin", "must be `*` or an origin such as https://chat.example.com")
@@ -218,6 +231,11 @@ mod tests {
         assert_eq!(broken_key(|config| config.worker.threads = 0), "worker.threads");
         assert_eq!(broken_key(|config| config.worker.max_poll_interval_ms = 9), "worker.max_poll_interval_ms");
         assert_eq!(broken_key(|config| config.api.latency_min_group_size = 0), "api.latency_min_group_size");
+        assert_eq!(broken_key(|config| config.api.development_tokens = true), "api.development_tokens");
+        assert_eq!(broken_key(|config| config.api.max_concurrent_statements = 0), "api.max_concurrent_statements");
+        assert_eq!(broken_key(|config| config.api.timeout_ms = 7_999), "api.query.max_execution_time_ms");
+        assert_eq!(broken_key(|config| config.api.rate_limit_burst = 0), "api.rate_limit_burst");
+        assert_eq!(broken_key(|config| config.api.app_rate_limit_burst = 0), "api.app_rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");
     }
 

@@ -27,6 +27,26 @@ pub enum StoreError {
         /// What was answered.
         reason: String,
     },
+    /// ClickHouse cut a statement that took longer than it may.
+    #[error("ClickHouse cut {doing} {target}: {reason}; it took longer than api.query.max_execution_time_ms")]
+    TooSlow {
+        /// What was being done.
+        doing: &'static str,
+        /// To which table.
+        target: String,
+        /// What was answered.
+        reason: String,
+    },
+    /// ClickHouse cut a statement that read, held or answered more than it may.
+    #[error("ClickHouse cut {doing} {target}: {reason}; it is more than api.query.* allows")]
+    TooExpensive {
+        /// What was being done.
+        doing: &'static str,
+        /// To which table.
+        target: String,
+        /// What was answered.
+        reason: String,
+    },
     /// The tables are of a later version of seenby.
     #[error("the schema in ClickHouse is at migration {found}, this seenby knows {known}: use a seenby that is as new")]
     SchemaNewer {
@@ -98,6 +118,23 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// The failure of a statement that ClickHouse cut at one of the limits sent with it; `None` for every other failure.
+    /// Memory that the whole server lacks is no limit of the statement's.
+    pub(super) fn cut(
+        doing: &'static str,
+        target: impl Into<String>,
+        error: &clickhouse::error::Error,
+    ) -> Option<Self> {
+        let clickhouse::error::Error::BadResponse(answer) = error else { return None };
+        let code = exception_code(answer)?;
+        let (target, reason) = (target.into(), error.to_string());
+        if TIME_LIMIT_CODES.contains(&code) {
+            return Some(Self::TooSlow { doing, target, reason });
+        }
+        let is_own_limit = SIZE_LIMIT_CODES.contains(&code) && !answer.contains("(total)");
+        is_own_limit.then_some(Self::TooExpensive { doing, target, reason })
+    }
+
     /// Sorts a failure of the client. A code of ClickHouse's own decides; without one (no connection, a proxy's page,
     /// a cut answer) the statement was not refused, so it is tried again.
     pub(super) fn classify(doing: &'static str, target: impl Into<String>, error: &clickhouse::error::Error) -> Self {
@@ -164,6 +201,12 @@ const TRANSIENT_CODES: [u32; 30] = [
     1002, // UNKNOWN_EXCEPTION
 ];
 
+/// TIMEOUT_EXCEEDED and TOO_SLOW.
+const TIME_LIMIT_CODES: [u32; 2] = [159, 160];
+
+/// TOO_MANY_ROWS, MEMORY_LIMIT_EXCEEDED, TOO_MANY_BYTES and TOO_MANY_ROWS_OR_BYTES.
+const SIZE_LIMIT_CODES: [u32; 4] = [158, 241, 307, 396];
+
 #[cfg(test)]
 mod tests {
     use clickhouse::error::Error;
@@ -181,6 +224,23 @@ mod tests {
         assert!(!is_retryable("Code: 60. DB::Exception: Table seenby.messages does not exist"));
         assert!(!is_retryable("Code: 516. DB::Exception: default: Authentication failed"));
         assert!(!is_retryable("Code: 65000. DB::Exception: of a version to come"));
+    }
+
+    #[test]
+    fn a_statement_cut_at_its_own_limit_is_told_from_a_server_in_trouble() {
+        let cut = |answer: &str| StoreError::cut("reading", "messages", &Error::BadResponse(answer.to_owned()));
+        assert!(matches!(cut("Code: 159. DB::Exception: Timeout exceeded"), Some(StoreError::TooSlow { .. })));
+        for answer in [
+            "Code: 158. DB::Exception: Limit for rows exceeded",
+            "Code: 241. DB::Exception: Query memory limit exceeded",
+            "Code: 307. DB::Exception: Limit for bytes exceeded",
+            "Code: 396. DB::Exception: Limit for result exceeded",
+        ] {
+            assert!(matches!(cut(answer), Some(StoreError::TooExpensive { .. })), "{answer}");
+        }
+        assert!(cut("Code: 241. DB::Exception: (total) memory limit exceeded").is_none());
+        assert!(cut("Code: 60. DB::Exception: Table does not exist").is_none());
+        assert!(cut("502 Bad Gateway").is_none());
     }
 
     #[test]

@@ -79,6 +79,6 @@ fn a_preflight_is_answered_without_a_token() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "authorization,content-type");
-        assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,HEAD");
+        assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,HEAD,POST,PUT,DELETE");
     }
 }

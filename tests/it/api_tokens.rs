@@ -2,62 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, header};
 use seenby::api;
 use seenby::config::{Config, Secret, TokenConfig, TokenRole};
 use seenby::observe::Telemetry;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
-use tower::ServiceExt as _;
 
+use crate::support::api::READERS;
+use crate::support::door::Door;
 use crate::support::events::APP;
 use crate::support::issuer::{Key, KeyServer, SECRET, Token, key_set, rsa_public_key_as_secrets, seconds, token};
 use crate::support::process::free_port;
 
-const PATH: &str = "/v1/org/app/groups/g1/messages/m1/readers";
 const WITHIN: Duration = Duration::from_secs(20);
-
-/// An API whose ClickHouse does not listen: with a good token a question ends there (503), with any other one before.
-struct Door {
-    router: Router,
-    runtime: Runtime,
-}
-
-impl Door {
-    fn new(change: impl FnOnce(&mut Config)) -> Self {
-        Self::within(Runtime::new().unwrap(), change)
-    }
-
-    fn within(runtime: Runtime, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
-        config.clickhouse.url = format!("http://127.0.0.1:{}", free_port());
-        change(&mut config);
-        config.check().unwrap();
-        let router = api::router(&config, &Telemetry::default()).unwrap();
-        Self { router, runtime }
-    }
-
-    fn ask(&self, path: &str, token: &str) -> (u16, Value) {
-        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
-        self.runtime.block_on(async {
-            let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            let status = response.status().as_u16();
-            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-            (status, serde_json::from_slice(&body).unwrap())
-        })
-    }
-
-    fn lets_in(&self, token: &str) -> bool {
-        let (status, body) = self.ask(PATH, token);
-        match (status, body["code"].as_str().unwrap()) {
-            (503, "unavailable") if body["detail"].as_str().unwrap().contains("database") => true,
-            (401, "unauthorized") => false,
-            _ => panic!("{body}"),
-        }
-    }
-}
 
 fn with_secret(change: impl FnOnce(&mut Config)) -> Door {
     Door::new(|config| {
@@ -231,10 +188,9 @@ fn issuer_and_audience_must_be_named_where_they_are_configured() {
 fn a_signed_token_is_good_for_its_own_app_alone() {
     let door = with_secret(|_| {});
     let other = token().with("app", "org#other").with("role", "admin").signed(&Key::secret(SECRET));
-    let (status, body) = door.ask(PATH, &other);
-    assert_eq!((status, &body["code"]), (404, &json!("not_found")));
-    let (status, _) = door.ask(&PATH.replace("/app/", "/other/"), &other);
-    assert_eq!(status, 503);
+    let answer = door.ask(READERS, &other);
+    assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")));
+    assert_eq!(door.ask(&READERS.replace("/app/", "/other/"), &other).status, 503);
 }
 
 /// Keys that may be fetched every 300 ms.
@@ -320,9 +276,9 @@ fn known_keys_stay_in_use_while_the_address_does_not_answer() {
 fn without_any_keys_a_signed_token_is_not_called_wrong() {
     let address = format!("http://127.0.0.1:{}/jwks", free_port());
     let door = with_address(Runtime::new().unwrap(), &address, 600_000);
-    let (status, body) = door.ask(PATH, &token().signed(&Key::ec("k")));
-    assert_eq!((status, &body["code"]), (503, &json!("unavailable")));
-    assert!(body["detail"].as_str().unwrap().contains("keys"), "{body}");
+    let answer = door.ask(READERS, &token().signed(&Key::ec("k")));
+    assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")));
+    assert!(answer.body["detail"].as_str().unwrap().contains("keys"), "{}", answer.body);
     assert!(!door.lets_in(&token().signed(&Key::secret(SECRET))), "needs no keys to be refused");
 }
 

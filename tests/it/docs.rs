@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use prometheus::Registry;
+use seenby::config::Config;
+use seenby::observe::Telemetry;
 use seenby::worker::WorkerMetrics;
 
 const PAGE: &str = include_str!("../../docs/operations.md");
@@ -30,8 +32,12 @@ fn every_metric_of_the_page_is_one() {
     metrics.janitor_runs.with_label_values(&["failed"]).inc();
     metrics.records.with_label_values(&["read", "counted"]).inc();
     metrics.settled.with_label_values(&["read", "counted"]).inc();
-    let families = registry.gather();
-    let known: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
+    let telemetry = Telemetry { registry, ..Telemetry::default() };
+    seenby::api::router(&Config::default(), &telemetry).unwrap();
+    let requests = ["seenby_api_requests_total", "seenby_api_request_seconds"];
+    let families = telemetry.registry.gather();
+    // Those of requests have a member with the first one.
+    let known: BTreeSet<&str> = families.iter().map(|family| family.name()).chain(requests).collect();
     let named = words_that_begin_with(PAGE, "seenby_");
     assert!(named.len() >= 10, "{named:?}");
     assert!(named.is_subset(&known), "{:?}", named.difference(&known));
@@ -41,7 +47,7 @@ fn every_metric_of_the_page_is_one() {
 fn every_setting_of_the_page_is_one() {
     let printed = seenby::config::Config::default().to_documented_toml();
     let named: BTreeSet<&str> =
-        ["worker.", "kafka."].into_iter().flat_map(|table| words_that_begin_with(PAGE, table)).collect();
+        ["worker.", "kafka.", "api."].into_iter().flat_map(|table| words_that_begin_with(PAGE, table)).collect();
     assert!(named.len() >= 6, "{named:?}");
     for name in named {
         let key = name.rsplit('.').next().unwrap();

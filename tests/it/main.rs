@@ -9,6 +9,8 @@
     unreachable_pub
 )]
 
+mod api_conditional;
+mod api_development_tokens;
 mod api_easemob;
 mod api_examples;
 mod api_export;
@@ -19,11 +21,13 @@ mod api_paging;
 mod api_policy;
 mod api_policy_command;
 mod api_preflight;
+mod api_rate_limits;
 mod api_readers;
 mod api_rejections;
 mod api_server;
 mod api_statistics;
 mod api_unread;
+mod api_statements;
 mod api_tokens;
 mod api_viewers;
 mod chaos;

@@ -6,12 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use seenby::config::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::api::{ACKS, Answer, SERVICE, TestApi, open_policy};
 use crate::support::events::{MINUTE, NOON, group_message, group_read};
-use crate::support::node;
+use crate::support::{issuer, node};
 
 /// A read message, served on a socket.
 fn serving(test: &str, change: impl FnOnce(&mut seenby::config::Config)) -> (TestApi, SocketAddr) {
@@ -85,9 +86,42 @@ fn the_sdk_resolves_with_the_readers_and_says_52_for_a_wrong_token() {
 }
 
 #[test]
+fn the_sdk_says_50_where_too_much_is_asked() {
+    let (_api, address) = serving("sdk_limited", |config| {
+        config.api.rate_limit_per_second = 1;
+        config.api.rate_limit_burst = 1;
+    });
+    let url = format!("http://{address}");
+    let cases: Vec<Value> = (0..6).map(|number| case(&number.to_string(), url.clone(), SERVICE)).collect();
+    let answers = node::answers("sdk.js", &Value::from(cases));
+    let of_type = |wanted: Value| answers.iter().filter(|answer| answer["type"] == wanted).count();
+    assert!(of_type(json!(0)) >= 1, "{answers:?}");
+    assert!(of_type(json!(50)) >= 1, "{answers:?}");
+    assert_eq!(of_type(json!(0)) + of_type(json!(50)), answers.len(), "{answers:?}");
+}
+
+#[test]
+fn the_sdk_logs_in_by_password_on_a_development_machine() {
+    let (_api, address) = serving("sdk_login", |config| {
+        config.api.development_tokens = true;
+        config.auth.jwt.hs256_secret = Secret::new(issuer::SECRET);
+    });
+    let (_off, off) = serving("sdk_login_off", |_| {});
+    let login = |address: SocketAddr| json!({"name": "login", "apiUrl": format!("http://{address}"), "password": "any", "group": "g1", "message": "m1"});
+    let answers = node::answers("sdk.js", &json!([login(address), login(off)]));
+    let [read, refused] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!((&read["settled"], &read["type"]), (&json!("resolved"), &json!(0)), "{read}");
+    assert_eq!(read["data"]["userlist"][0]["username"], "carol", "alice sent it and sees who has read it: {read}");
+    assert_eq!(refused["settled"], "rejected", "{refused}");
+}
+
+#[test]
 fn no_refusal_makes_the_sdk_hang() {
     let (api, address) = serving("sdk_refusals", |_| {});
-    let (_slow, slow) = serving("sdk_slow", |config| config.api.timeout_ms = 1);
+    let (_slow, slow) = serving("sdk_slow", |config| {
+        config.api.timeout_ms = 1;
+        config.api.query.max_execution_time_ms = 1;
+    });
     let (no_tables, broken) = serving("sdk_broken", |_| {});
     no_tables.store.execute("DROP TABLE receipts");
     let (_unreachable, unreachable) = serving_without_clickhouse(&api);

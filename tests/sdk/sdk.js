@@ -1,6 +1,6 @@
 // Asks for the readers of group messages with the vendor's real web SDK, as an application in a browser does.
 //
-// Usage: node sdk.js CASES, a JSON list of {name, apiUrl, token, group, message}. Prints a JSON list of
+// Usage: node sdk.js CASES, a JSON list of {name, apiUrl, token or password, group, message}. Prints a JSON list of
 // {name, settled: "resolved" | "rejected" | "hung", type, message, data}, and always ends.
 'use strict';
 
@@ -34,7 +34,7 @@ function bounded(promise, millis) {
   return Promise.race([settled, hung]);
 }
 
-async function ask({ name, apiUrl, token, group, message }) {
+async function ask({ name, apiUrl, token, password, group, message }) {
   const connection = new websdk.connection({
     appKey: 'org#app',
     isHttpDNS: false,
@@ -42,7 +42,8 @@ async function ask({ name, apiUrl, token, group, message }) {
     apiUrl,
     url: 'ws://127.0.0.1:1/ws', // nobody listens: only the REST calls are wanted
   });
-  await bounded(connection.open({ user: 'alice', accessToken: token }), CONNECT_MS);
+  const login = password === undefined ? { accessToken: token } : { pwd: password };
+  await bounded(connection.open({ user: 'alice', ...login }), CONNECT_MS);
   const asked = connection.getGroupMsgReadUser({ groupId: group, msgId: message });
   return { name, ...(await bounded(asked, SETTLE_MS)) };
 }

@@ -109,8 +109,17 @@ impl ApiState {
     /// # Errors
     /// [`ApiError::Unauthorized`], [`ApiError::KeysUnavailable`] or [`ApiError::RateLimited`].
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let (caller, _credential) = self.authenticator.authenticate(headers).await?;
-        Ok(caller)
+        match self.authenticator.authenticate(headers).await {
+            Ok((caller, credential)) => {
+                self.rate_limits.admit(&caller, credential)?;
+                Ok(caller)
+            }
+            Err(error) => {
+                // After looking at the token: taking from a bucket before would let strangers lock good callers out.
+                self.rate_limits.admit_unauthenticated()?;
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -14,12 +14,14 @@ mod reader_list;
 mod rejections;
 mod selection;
 mod unread_conversations;
+mod statements;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use clickhouse::Client;
+use prometheus::IntGauge;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -34,17 +36,20 @@ pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
 pub use unread_conversations::UnreadConversation;
 
+use self::statements::{Reading, StatementGate, limited};
 use super::StoreError;
 use super::connection::{Attempt, connect, statement_timeout};
 use crate::config::Config;
 use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
-/// `clickhouse.timeout_ms`.
+/// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
+/// and nothing else. A question that is dropped ends in ClickHouse, too.
 #[derive(Debug)]
 pub struct Queries {
     client: Client,
     timeout: Duration,
+    gate: StatementGate,
     epoch: Epoch,
     topic: String,
     /// Fixed for the life of a topic, so it is asked for until it is known, and then never again.
@@ -76,15 +81,25 @@ struct FrontierRow {
 
 impl Queries {
     /// Connects on the first question.
+    ///
+    /// # Panics
+    /// Where a metric's name is wrong: a defect that every start would show.
+    #[expect(clippy::expect_used, reason = "at start-up only, from constants")]
     pub fn new(config: &Config) -> Self {
         Self {
-            client: connect(&config.clickhouse),
+            client: limited(connect(&config.clickhouse), &config.api.query),
             timeout: statement_timeout(&config.clickhouse),
+            gate: StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names"),
             epoch: Epoch::new(config.kafka.epoch),
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
             known_frontiers: Mutex::default(),
         }
+    }
+
+    /// How many statements run, and how many wait for a place, to be registered.
+    pub fn gauges(&self) -> [IntGauge; 2] {
+        self.gate.gauges()
     }
 
     /// How far the rows of a conversation's partition are complete; `None` before the first flush of the partition.
@@ -119,7 +134,7 @@ impl Queries {
         Ok(found)
     }
 
-    fn reading<'a>(&self, table: &'a str) -> Attempt<'a> {
-        Attempt { doing: "reading", target: table, timeout: self.timeout }
+    fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
+        Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
     }
 }

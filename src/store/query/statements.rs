@@ -1,0 +1,109 @@
+//! How statements of the API run: so many at once, each within limits that travel with it, none for longer than its
+//! question is of interest.
+
+use std::future::Future;
+
+use clickhouse::Client;
+use prometheus::IntGauge;
+use tokio::sync::Semaphore;
+
+use crate::config::StatementLimitsConfig;
+use crate::store::StoreError;
+use crate::store::connection::Attempt;
+
+/// Lets so many statements run at once; the others wait, in the order in which they came. Nobody waits for longer than he
+/// likes: whoever stops waiting (a request's time-out drops it) leaves the queue.
+#[derive(Debug)]
+pub(super) struct StatementGate {
+    permits: Semaphore,
+    running: IntGauge,
+    waiting: IntGauge,
+}
+
+/// A statement that may run.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    pub(super) attempt: Attempt<'a>,
+    pub(super) gate: &'a StatementGate,
+}
+
+/// One more of a gauge for as long as this lives: also where a question is dropped in the middle.
+struct Counted<'a>(&'a IntGauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl StatementGate {
+    /// Lets at most so many run, and at least one.
+    pub(super) fn new(most: u32) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            permits: Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS).max(1)),
+            running: IntGauge::new(
+                "seenby_api_statements_running",
+                "Statements of the API that ClickHouse is running.",
+            )?,
+            waiting: IntGauge::new(
+                "seenby_api_statements_waiting",
+                "Statements of the API that wait because api.max_concurrent_statements are running.",
+            )?,
+        })
+    }
+
+    /// How many run, and how many wait.
+    pub(super) fn gauges(&self) -> [IntGauge; 2] {
+        [self.running.clone(), self.waiting.clone()]
+    }
+}
+
+impl Reading<'_> {
+    /// Waits for a place, then for a statement's end. The statement's own time begins with its place.
+    pub(super) async fn bounded<T>(
+        self,
+        answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, StoreError> {
+        let waiting = Counted::new(&self.gate.waiting);
+        // The semaphore is never closed; without a place a statement runs all the same.
+        let _place = self.gate.permits.acquire().await.ok();
+        drop(waiting);
+        let _running = Counted::new(&self.gate.running);
+        let Attempt { doing, target, timeout } = self.attempt;
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Err(error)) => {
+                Err(StoreError::cut(doing, target, &error)
+                    .unwrap_or_else(|| StoreError::classify(doing, target, &error)))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+            Err(_) => Err(self.attempt.failed(&clickhouse::error::Error::TimedOut)),
+        }
+    }
+}
+
+/// The client with limits on every statement.
+pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client {
+    let settings = [
+        ("max_rows_to_read", limits.max_rows_to_read),
+        ("max_bytes_to_read", limits.max_bytes_to_read),
+        ("max_memory_usage", limits.max_memory_bytes),
+        ("max_result_rows", limits.max_result_rows),
+    ];
+    let client =
+        settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value.to_string()));
+    let whole_seconds = limits.max_execution_time_ms / 1_000;
+    let millis = limits.max_execution_time_ms % 1_000;
+    client
+        .with_setting("max_execution_time", format!("{whole_seconds}.{millis:03}"))
+        // Reading alone, settings allowed: those above and those of the protocol itself come with each statement.
+        .with_setting("readonly", "2")
+        // A question that nobody waits for any more must not go on: dropping it closes its connection.
+        .with_setting("cancel_http_readonly_queries_on_client_close", "1")
+}
