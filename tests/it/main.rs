@@ -24,6 +24,7 @@ mod api_preflight;
 mod api_rate_limits;
 mod api_readers;
 mod api_rejections;
+mod api_roles;
 mod api_server;
 mod api_statistics;
 mod api_unread;
