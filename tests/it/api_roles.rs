@@ -70,8 +70,15 @@ fn each_role_is_answered_as_the_table_says() {
     }
 }
 
-/// All that an answer tells but for when it was made: status, headers and body, byte for byte.
-fn told(api: &TestApi, request: Request<Body>, is_vendors: bool) -> (u16, Vec<(String, Vec<u8>)>, Vec<u8>) {
+/// All that an answer tells but for when it was made, byte for byte.
+#[derive(Debug, PartialEq)]
+struct Told {
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+fn told(api: &TestApi, request: Request<Body>, is_vendors: bool) -> Told {
     api.store.runtime.block_on(async {
         let response = api.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -89,7 +96,7 @@ fn told(api: &TestApi, request: Request<Body>, is_vendors: bool) -> (u16, Vec<(S
         if is_vendors {
             body = without_times(String::from_utf8(body).unwrap()).into_bytes();
         }
-        (status, headers, body)
+        Told { status, headers, body }
     })
 }
 
@@ -124,13 +131,13 @@ fn another_apps_endpoint_answers_byte_for_byte_like_an_unknown_app() {
                 let ask = |app| told(&api, endpoint.request(app, Some(stranger), query, body), is_vendors);
                 let (there, nowhere) = (ask(APP), ask("nobody#nothing"));
                 assert_eq!(there, nowhere, "{} with {query:?} {body:?}", endpoint.name);
-                assert!(there.0 == 404 || is_vendors, "{}: {}", endpoint.name, there.0);
+                assert!(there.status == 404 || is_vendors, "{}: {}", endpoint.name, there.status);
                 compared += 1;
             }
             // Where an id that is not there answers 404 in one's own app, it is the same 404.
             let ask = |app| told(&api, endpoint.request(app, Some(stranger), None, None), is_vendors);
             let (there, unknown_ids) = (ask(APP), ask(OTHER_APP));
-            if unknown_ids.0 == 404 || is_vendors {
+            if unknown_ids.status == 404 || is_vendors {
                 assert_eq!(there, unknown_ids, "{}", endpoint.name);
             }
         }

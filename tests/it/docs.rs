@@ -33,7 +33,7 @@ fn every_metric_of_the_page_is_one() {
     metrics.records.with_label_values(&["read", "counted"]).inc();
     metrics.settled.with_label_values(&["read", "counted"]).inc();
     let telemetry = Telemetry { registry, ..Telemetry::default() };
-    seenby::api::router(&Config::default(), &telemetry).unwrap();
+    drop(seenby::api::router(&Config::default(), &telemetry).unwrap());
     let requests = ["seenby_api_requests_total", "seenby_api_request_seconds"];
     let families = telemetry.registry.gather();
     // Those of requests have a member with the first one.

@@ -129,9 +129,8 @@ impl SignedTokens {
 }
 
 fn rules(config: &JwtConfig) -> Validation {
-    let mut rules = Validation::default();
-    rules.leeway = u64::from(config.leeway_seconds);
-    rules.validate_nbf = true;
+    let mut rules =
+        Validation { leeway: u64::from(config.leeway_seconds), validate_nbf: true, ..Validation::default() };
     // A claim that is asked for must be there, and not only be right where it is.
     let mut required = vec!["exp", "sub"];
     if !config.issuer.is_empty() {
