@@ -170,11 +170,11 @@ impl ApiError {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TimedOut | Self::Unavailable | Self::PolicyPending => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut | Self::Unavailable | Self::QueryTooExpensive | Self::KeysUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TimedOut
+            | Self::Unavailable
+            | Self::PolicyPending
+            | Self::QueryTooExpensive
+            | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Other(status) => *status,
         }
@@ -250,7 +250,7 @@ impl ApiError {
     /// After how many seconds to try again; `None` where the same request would only fail again.
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TimedOut | Self::Unavailable | Self::KeysUnavailable => Some(1),
+            Self::TimedOut | Self::Unavailable | Self::PolicyPending | Self::KeysUnavailable => Some(1),
             // What was too much is too much a moment later as well; merges and quieter hours may change that.
             Self::QueryTooExpensive => Some(30),
             Self::RateLimited { retry_after_seconds } => Some(*retry_after_seconds),

@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
+use super::conditional::AS_OF;
 use super::cursor::{ListFingerprint, decode_position, encode_position};
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
@@ -24,9 +25,6 @@ use crate::store::query::{ExportFormat, ExportPosition, ExportRows, ExportSelect
 
 /// Where the next slice begins.
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("seenby-next-cursor");
-
-/// How far the answer is complete, as JSON.
-pub(super) const AS_OF: HeaderName = HeaderName::from_static("seenby-as-of");
 
 /// Rows of a slice where nothing is said, and at most.
 const DEFAULT_ROWS: i64 = 100_000;
@@ -98,7 +96,7 @@ pub(crate) async fn export(
     let as_of = AppAsOf::of(&state.queries.frontiers().await?);
     let limit = query.limit.unwrap_or(DEFAULT_ROWS).unsigned_abs();
     let last = state.queries.slice_end(access.app(), &selection, limit).await?;
-    let rows = state.queries.export(access.app(), &selection, last.as_ref(), format)?;
+    let rows = state.queries.export(access.app(), &selection, last.as_ref(), format).await?;
 
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

@@ -18,8 +18,8 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tracing::Instrument as _;
 
-use super::error::ApiError;
 use super::conditional::AS_OF;
+use super::error::ApiError;
 use super::export::NEXT_CURSOR;
 use super::metrics::RequestMetrics;
 use crate::config::ApiConfig;

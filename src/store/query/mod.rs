@@ -13,17 +13,17 @@ mod policy;
 mod reader_list;
 mod rejections;
 mod selection;
-mod unread_conversations;
 mod statements;
+mod unread_conversations;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse::Client;
 use prometheus::IntGauge;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 pub use count_changes::{CountChange, CountChanges, LogPosition};
 pub use delays::{AskedGroups, AudienceDelays, Quantiles, ReceiptScope, StepDelays, TimeSteps};
@@ -36,11 +36,14 @@ pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
 pub use unread_conversations::UnreadConversation;
 
-use self::statements::{Reading, StatementGate, limited};
+use self::statements::{Reading, StatementGate, limited, reading_alone};
 use super::StoreError;
 use super::connection::{Attempt, connect, statement_timeout};
 use crate::config::Config;
 use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
+
+/// Each reads a table from end to end: more of them would be felt by everybody else.
+const EXPORTS_AT_ONCE: usize = 2;
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
 /// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
@@ -48,6 +51,9 @@ use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
 #[derive(Debug)]
 pub struct Queries {
     client: Client,
+    /// For whole tables: however long they are.
+    export_client: Client,
+    export_places: Arc<Semaphore>,
     timeout: Duration,
     gate: StatementGate,
     epoch: Epoch,
@@ -88,6 +94,8 @@ impl Queries {
     pub fn new(config: &Config) -> Self {
         Self {
             client: limited(connect(&config.clickhouse), &config.api.query),
+            export_client: reading_alone(connect(&config.clickhouse)),
+            export_places: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
             timeout: statement_timeout(&config.clickhouse),
             gate: StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names"),
             epoch: Epoch::new(config.kafka.epoch),

@@ -100,8 +100,12 @@ pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client 
         settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value.to_string()));
     let whole_seconds = limits.max_execution_time_ms / 1_000;
     let millis = limits.max_execution_time_ms % 1_000;
+    reading_alone(client).with_setting("max_execution_time", format!("{whole_seconds}.{millis:03}"))
+}
+
+/// The client for statements that read, and end with whoever waits for them.
+pub(super) fn reading_alone(client: Client) -> Client {
     client
-        .with_setting("max_execution_time", format!("{whole_seconds}.{millis:03}"))
         // Reading alone, settings allowed: those above and those of the protocol itself come with each statement.
         .with_setting("readonly", "2")
         // A question that nobody waits for any more must not go on: dropping it closes its connection.

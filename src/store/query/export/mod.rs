@@ -1,8 +1,11 @@
 //! Whole tables of an app, slice by slice.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use clickhouse::query::{BytesCursor, Query};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Queries;
 use crate::event::{AppId, EventTime};
@@ -173,8 +176,8 @@ impl Queries {
         limit: u64,
     ) -> Result<Option<ExportPosition>, StoreError> {
         let table = selection.table;
-        let query = selection.bind(self.client.query(table.slice_end()), app).bind(limit.saturating_sub(1));
-        let attempt = self.reading(table.name());
+        let query = selection.bind(self.export_client.query(table.slice_end()), app).bind(limit.saturating_sub(1));
+        let attempt = self.reading(table.name()).attempt;
         let mut answer = query.fetch_bytes("JSONCompactEachRow").map_err(|error| attempt.failed(&error))?;
         let lines = attempt.bounded(answer.collect()).await?;
         let unreadable = |reason: String| StoreError::Unreadable { table: table.name(), reason };
@@ -190,11 +193,12 @@ impl Queries {
         Ok(if keys.len() > 1 { keys.into_iter().next() } else { None })
     }
 
-    /// The rows of a slice up to and with `last`, or all that are left, as ClickHouse makes them.
+    /// The rows of a slice up to and with `last`, or all that are left, as ClickHouse makes them. Waits while as many
+    /// exports as may be are under way.
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub fn export(
+    pub async fn export(
         &self,
         app: AppId<'_>,
         selection: &ExportSelection,
@@ -202,11 +206,13 @@ impl Queries {
         format: ExportFormat,
     ) -> Result<ExportRows, StoreError> {
         let table = selection.table;
-        let query = selection.bind(self.client.query(table.rows()), app).bind(last.is_none());
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.export_places).acquire_owned().await.ok();
+        let query = selection.bind(self.export_client.query(table.rows()), app).bind(last.is_none());
         let query = bind_position(query, last.unwrap_or(&table.lowest()));
         let attempt = Attempt { doing: "exporting", target: table.name(), timeout: self.timeout };
         let cursor = query.fetch_bytes(format.clickhouse()).map_err(|error| attempt.failed(&error))?;
-        Ok(ExportRows { cursor, attempt })
+        Ok(ExportRows { cursor, attempt, _place: place })
     }
 }
 
@@ -214,6 +220,8 @@ impl Queries {
 pub struct ExportRows {
     cursor: BytesCursor,
     attempt: Attempt<'static>,
+    /// Kept until the last row is out, or nobody waits for it any more.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl ExportRows {
