@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = migrations![
     15 "0015_receipts_by_reader",
     16 "0016_roster_changes_by_user",
     17 "0017_marks_by_reader",
+    18 "0018_receipts_blocks",
 ];
 
 /// The file that creates a table.
