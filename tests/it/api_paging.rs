@@ -73,32 +73,64 @@ fn of_600_readers_the_newest_500_are_retained_and_paged_without_gap_or_repeat() 
     assert_eq!(api.ok(READERS)["counts"]["distinct"], 600 + 9 * 30);
 }
 
-/// One case of the model: readers as (time, ack id, arrives before the first page).
+/// One case of the model. A receipt is a member's number, a time and part of an ack id.
 #[derive(Clone, Debug)]
 struct Case {
     cap: u32,
     limit: usize,
     members: usize,
-    before: Vec<(i64, u8)>,
-    after: Vec<(i64, u8)>,
+    before: Vec<Read>,
+    /// What arrives after each page.
+    between: Vec<Vec<Read>>,
     oldest: bool,
     all: bool,
 }
 
-fn cases() -> impl Strategy<Value = Case> {
-    // Few distinct times, so that ack ids and users decide the order too.
-    let reads = || collection::vec((0..6_i64, any::<u8>()), 0..12);
-    (1..15_u32, 1..6_usize, 0..20_usize, reads(), reads(), any::<bool>(), any::<bool>()).prop_map(
-        |(cap, limit, members, before, after, oldest, all)| Case { cap, limit, members, before, after, oldest, all },
+/// Which member reads, when, and what his ack id begins with.
+type Read = (usize, i64, u8);
+
+/// Few distinct times and ack ids, so that each part of a position decides somewhere; receipts of the same reader again,
+/// so that the first must win.
+fn reads(members: usize, times: i64, how_many: impl Into<collection::SizeRange>) -> impl Strategy<Value = Vec<Read>> {
+    collection::vec((0..members, 0..times, any::<u8>()), how_many)
+}
+
+fn small_cases() -> impl Strategy<Value = Case> {
+    let between = collection::vec(reads(20, 6, 0..4), 0..6);
+    let chosen = (1..15_u32, 1..6_usize, any::<bool>(), any::<bool>());
+    (chosen, 0..20_usize, reads(20, 6, 0..12), between).prop_map(
+        |((cap, limit, oldest, all), members, before, between)| Case {
+            cap,
+            limit,
+            members,
+            before,
+            between,
+            oldest,
+            all,
+        },
     )
 }
 
-#[test]
-fn pages_are_the_list_as_it_was_at_the_first_whatever_arrives_meanwhile() {
-    let log = RefCell::new((TestApi::new("paging_model"), 0));
-    let mut runner = TestRunner::new(Config { cases: 24, ..Config::default() });
+/// Some five hundred readers, a few hundred more while they are paged, most of them pushing others out.
+fn large_cases() -> impl Strategy<Value = Case> {
+    let between = collection::vec(reads(1_000, 4_000, 20..60), 4..12);
+    let chosen = (300..=500_u32, 30..120_usize, any::<bool>(), any::<bool>());
+    (chosen, reads(600, 3_000, 900..1_100), between).prop_map(|((cap, limit, oldest, all), before, between)| Case {
+        cap,
+        limit,
+        members: 1_000,
+        before,
+        between,
+        oldest,
+        all,
+    })
+}
+
+fn check_all(test: &str, cases: u32, strategy: impl Strategy<Value = Case>) {
+    let log = RefCell::new((TestApi::new(test), 0));
+    let mut runner = TestRunner::new(Config { cases, max_shrink_iters: 100, ..Config::default() });
     runner
-        .run(&cases(), |case| {
+        .run(&strategy, |case| {
             let (api, number) = &mut *log.borrow_mut();
             *number += 1;
             check(api, *number, &case);
@@ -107,51 +139,103 @@ fn pages_are_the_list_as_it_was_at_the_first_whatever_arrives_meanwhile() {
         .unwrap();
 }
 
+#[test]
+fn pages_have_no_gap_and_no_repeat_whatever_arrives_meanwhile() {
+    check_all("paging_model", 24, small_cases());
+}
+
+#[test]
+fn five_hundred_readers_are_paged_without_gap_or_repeat_while_others_push_them_out() {
+    check_all("paging_model_500", 4, large_cases());
+}
+
+/// Time, ack id and user: what a list is ordered by.
+type Position = (i64, String, String);
+
+/// What a list holds, written from the contract: the first receipt of a reader counts, the newest `cap` are retained.
+#[derive(Default)]
+struct ListModel {
+    first_receipts: BTreeMap<String, (i64, String)>,
+}
+
+impl ListModel {
+    fn take(&mut self, reads: &[(String, i64, String)]) {
+        for (user, at, ack) in reads {
+            self.first_receipts.entry(user.clone()).or_insert((*at, ack.clone()));
+        }
+    }
+
+    fn oldest_first(&self) -> Vec<Position> {
+        let position = |(user, (at, ack)): (&String, &(i64, String))| (*at, ack.clone(), user.clone());
+        let mut list: Vec<Position> = self.first_receipts.iter().map(position).collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// The last reader retained, where any was evicted.
+    fn floor(&self, cap: usize) -> Option<Position> {
+        let list = self.oldest_first();
+        list.len().checked_sub(cap).filter(|evicted| *evicted > 0).map(|evicted| list[evicted].clone())
+    }
+
+    /// Readers after a position and down to a floor.
+    fn page(&self, after: Option<&Position>, floor: Option<&Position>, oldest: bool, limit: usize) -> Vec<Position> {
+        let mut list = self.oldest_first();
+        if !oldest {
+            list.reverse();
+        }
+        list.retain(|position| {
+            floor.is_none_or(|floor| position >= floor)
+                && after.is_none_or(|after| if oldest { position > after } else { position < after })
+        });
+        list.truncate(limit);
+        list
+    }
+}
+
 fn check(api: &mut TestApi, number: u64, case: &Case) {
     let (group, message) = (format!("g{number}"), format!("m{number}"));
-    let name = |index: usize| format!("u{index:02}");
-    let members: Vec<String> = (0..case.members).map(name).collect();
+    let name = |index: usize| format!("u{index:03}");
+    let members: Vec<String> = (0..case.members).map(name).chain(["z1".to_owned()]).collect();
     let mut roster_members: Vec<(&str, &str)> = members.iter().map(|user| (user.as_str(), "member")).collect();
     roster_members.push(("alice", "owner"));
-    // Readers are members; some may read who are not in the first twenty.
-    roster_members.extend(["z1", "z2"].map(|user| (user, "member")));
-    let reader = |index: usize| if index < case.members { name(index) } else { "z1".to_owned() };
-    let to_records = |reads: &[(i64, u8)], first: usize| -> Vec<(String, i64, String)> {
-        let numbered = reads.iter().enumerate();
-        numbered
-            .map(|(index, (at, ack))| (reader(first + index), NOON + at, format!("a{ack}-{first}-{index}")))
-            .collect()
+    let mut ack_number = 0;
+    let mut named = |reads: &[Read]| -> Vec<(String, i64, String)> {
+        let mut named = |(index, at, ack): &Read| {
+            ack_number += 1;
+            let user = if *index < case.members { name(*index) } else { "z1".to_owned() };
+            (user, NOON + at, format!("a{ack}-{ack_number}"))
+        };
+        reads.iter().map(&mut named).collect()
     };
-    let before = to_records(&case.before, 0);
-    let after = to_records(&case.after, case.before.len());
-
-    let cap = case.cap;
     let record = |(user, at, ack): &(String, i64, String)| {
         group_read(&message).to(&group).from(user).at(*at).with("id", ack.as_str()).record()
     };
+    let before = named(&case.before);
     let mut records = vec![
-        open_policy(number, |policy| {
-            policy.group.readers_per_message = cap;
-            policy.group.messages_per_day = 500;
-        }),
+        open_policy(number, |policy| policy.group.readers_per_message = case.cap),
         roster(&roster_members).to(&group).at(NOON - HOUR).record(),
         group_message(&message).to(&group).asking_receipts().record(),
     ];
     records.extend(before.iter().map(record));
     api.flush(&records);
+    let mut model = ListModel::default();
+    model.take(&before);
 
-    // The model: the first receipt of a reader counts; the newest `cap` are retained.
-    let mut first_receipts: BTreeMap<&str, (i64, &str)> = BTreeMap::new();
-    for (user, at, ack) in &before {
-        first_receipts.entry(user).or_insert((*at, ack));
-    }
-    let mut list: Vec<(i64, &str, &str)> = first_receipts.iter().map(|(user, (at, ack))| (*at, *ack, *user)).collect();
-    list.sort_unstable();
-    let retained = &list[list.len().saturating_sub(case.cap as usize)..];
-    let mut expected: Vec<&str> = retained.iter().map(|(_, _, user)| *user).collect();
-    if !case.oldest {
-        expected.reverse();
-    }
+    let cap = case.cap as usize;
+    let floor = model.floor(cap);
+    // Where those who have not read follow, the list stays as it was at the first page; whoever reads meanwhile stands on
+    // one side of it.
+    let whole: Vec<String> = if case.all {
+        let readers = model.page(None, floor.as_ref(), case.oldest, usize::MAX);
+        let readers = readers.into_iter().map(|(_, _, user)| user);
+        let mut audience = members.clone();
+        audience.retain(|user| !model.first_receipts.contains_key(user));
+        audience.sort_unstable();
+        readers.chain(audience).collect()
+    } else {
+        Vec::new()
+    };
 
     let status = if case.all { "all" } else { "read" };
     let order = if case.oldest { "oldest" } else { "newest" };
@@ -159,32 +243,47 @@ fn check(api: &mut TestApi, number: u64, case: &Case) {
         "/v1/org/app/groups/{group}/messages/{message}/readers?status={status}&order={order}&limit={}",
         case.limit
     );
-    let mut arriving = after.chunks(3);
-    let paged = all_pages(api, &path, |api, _| {
-        if let Some(chunk) = arriving.next() {
-            api.flush(&chunk.iter().map(record).collect::<Vec<_>>());
+    let mut arriving = case.between.iter();
+    let mut last = None;
+    let mut cursor = String::new();
+    let mut met = Vec::new();
+    loop {
+        let list = api.ok(&format!("{path}{cursor}"));
+        let page = users(&list);
+        let distinct = model.first_receipts.len();
+        assert_eq!(list["counts"]["distinct"], distinct, "counts are of now, in {case:?}");
+        assert_eq!(list["counts"]["evicted"], distinct.saturating_sub(cap));
+        if !case.all {
+            // With whoever arrived behind the pages so far, and those that were pushed out meanwhile.
+            let expected = model.page(last.as_ref(), floor.as_ref(), case.oldest, case.limit);
+            assert_eq!(page, expected.iter().map(|(_, _, user)| user.as_str()).collect::<Vec<_>>(), "{case:?}");
+            last = expected.last().cloned().or(last);
         }
-    });
-
-    let distinct: BTreeSet<&String> = paged.iter().collect();
-    assert_eq!(distinct.len(), paged.len(), "a repeat in {paged:?}");
+        met.extend(page);
+        match &list["next_cursor"] {
+            Value::String(next) => cursor = format!("&cursor={next}"),
+            _ => break,
+        }
+        if let Some(reads) = arriving.next() {
+            let reads = named(reads);
+            api.flush(&reads.iter().map(record).collect::<Vec<_>>());
+            model.take(&reads);
+        }
+    }
     if case.all {
-        // Readers and those who have not read, both as of the first page: whoever reads meanwhile stands on one side.
-        let mut audience: Vec<&str> = members.iter().map(String::as_str).chain(["z1", "z2"]).collect();
-        audience.retain(|user| !first_receipts.contains_key(user));
-        let whole: Vec<&str> = expected.iter().copied().chain(audience).collect();
-        assert_eq!(paged, whole, "{case:?}");
-        return;
+        assert_eq!(met, whole, "{case:?}");
     }
-    let late: BTreeSet<&str> = after.iter().map(|(user, _, _)| user.as_str()).collect();
-    // Those of the first list are all there and in order; besides them only late readers.
-    let of_first_list: Vec<&str> = paged.iter().map(String::as_str).filter(|user| expected.contains(user)).collect();
-    assert_eq!(of_first_list, expected, "a gap, of {case:?}");
-    for user in paged.iter().map(String::as_str).filter(|user| !expected.contains(user)) {
-        let has_read_before = first_receipts.contains_key(user);
-        assert!(!has_read_before, "{user} was evicted before the first page");
-        assert!(late.contains(user), "{user} was never a reader");
-    }
+    let distinct: BTreeSet<&String> = met.iter().collect();
+    assert_eq!(distinct.len(), met.len(), "a repeat in {met:?}");
+    let of_first_list = model_page_names(&before, cap);
+    assert!(of_first_list.iter().all(|user| distinct.contains(user)), "a gap in {met:?}");
+}
+
+/// Who was retained of the readers before the first page.
+fn model_page_names(before: &[(String, i64, String)], cap: usize) -> Vec<String> {
+    let mut model = ListModel::default();
+    model.take(before);
+    model.page(None, model.floor(cap).as_ref(), true, usize::MAX).into_iter().map(|(_, _, user)| user).collect()
 }
 
 #[test]
