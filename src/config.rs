@@ -329,7 +329,7 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             timeout_ms: 10_000,
-            max_body_bytes: 64 * 1024,
+            max_body_bytes: 1024 * 1024,
             cors_origin: "*".to_owned(),
             rate_limit_per_second: 500,
             rate_limit_burst: 1_000,

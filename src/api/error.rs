@@ -91,6 +91,21 @@ pub(crate) struct Problem {
     number: Option<u16>,
 }
 
+/// A problem with one of many things asked for at once: a problem document without what is HTTP's.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ItemProblem {
+    /// Name of the problem: an outcome's name, or one of the API's own.
+    code: &'static str,
+    /// What was wrong with this item.
+    detail: String,
+    /// What the vendor's client shows, where it knows the case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<&'static str>,
+    /// The vendor's number of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u16>,
+}
+
 /// The vendor's form of an error (WIRE.md section 1).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct EasemobError {
@@ -274,6 +289,12 @@ impl ApiError {
             words: client_error.map(|client_error| client_error.words),
             number: client_error.map(|client_error| client_error.code),
         }
+    }
+
+    /// The same about one of many things asked for at once.
+    pub(crate) fn item_problem(&self) -> ItemProblem {
+        let Problem { code, detail, words, number, .. } = self.problem();
+        ItemProblem { code, detail, words, number }
     }
 
     /// The vendor's status, number and description: what its SDK looks at.

@@ -9,6 +9,10 @@
 //! - `layers`: request ids, limits, time-outs, CORS, panics; `metrics`;
 //! - `query_string`, `parameters`: how requests are read; `cursor`: where the next page begins; `as_of`: how fresh an
 //!   answer is; `conditional`: what a client has already is not sent again;
+//! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
+//! - `viewing`: who may see which messages, for any number of them; `reader_page`: what is told of one;
+//! - `query_string`, `parameters`, `receipts_question`: how requests are read; `cursor`: where the next page begins;
+//!   `as_of`: how fresh an answer is;
 //! - `server`: connections, their limits and their end.
 
 mod access;
@@ -34,12 +38,17 @@ mod parameters;
 mod policies;
 mod query_string;
 mod rate_limit;
+mod reader_page;
 mod readers;
+mod receipts_query;
+mod receipts_question;
 mod rejections;
 mod server;
+mod singles;
 mod statistics;
 mod time_range;
 mod unread;
+mod viewing;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -98,6 +107,8 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         .route("/v1/{org}/{app}/policy/history", get(policies::policy_history))
         .route("/v1/{org}/{app}/export", get(export::export))
         .route("/v1/{org}/{app}/rejections", get(rejections::rejections))
+        .route("/v1/{org}/{app}/receipts/query", post(receipts_query::query_receipts))
+        .route("/v1/{org}/{app}/singles/{a}/{b}/messages/{message}", get(singles::single_message))
         .route("/{org}/{app}/chatgroups/{group}/acks/{message}", get(easemob::list_acks))
         .route("/{org}/{app}/token", post(development_tokens::grant_token))
         .with_state(state)

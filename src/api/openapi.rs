@@ -8,6 +8,7 @@ use super::{
     development_tokens, easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics,
     unread,
 };
+use super::{receipts_query, singles};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -31,6 +32,8 @@ use crate::observe::routes as operation;
         policies::put_policy,
         rejections::rejections,
         export::export,
+        receipts_query::query_receipts,
+        singles::single_message,
         easemob::list_acks,
         development_tokens::grant_token,
         operation::livez,
@@ -46,6 +49,7 @@ use crate::observe::routes as operation;
         (name = "policy", description = "The limits of an app."),
         (name = "rejections", description = "Refused records."),
         (name = "export", description = "Whole tables."),
+        (name = "singles", description = "Messages of single chats."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
         (name = "operation", description = "Health, metrics and this document."),
     ),
@@ -121,6 +125,8 @@ mod tests {
             "/v1/{org}/{app}/policy/history",
             "/v1/{org}/{app}/rejections",
             "/v1/{org}/{app}/export",
+            "/v1/{org}/{app}/receipts/query",
+            "/v1/{org}/{app}/singles/{a}/{b}/messages/{message}",
             "/{org}/{app}/chatgroups/{group}/acks/{message}",
             "/{org}/{app}/token",
             "/livez",
@@ -130,6 +136,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 17);
+        assert_eq!(paths.len(), 19);
     }
 }

@@ -7,11 +7,14 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::query_string::{invalid, parse_integer, parse_name, parse_word, set_once, unknown};
-use crate::store::query::ReaderOrder;
+use super::query_string::{invalid, parse_integer, parse_name, parse_time, parse_word, set_once, unknown};
+use crate::event::EventTime;
 
 /// The most readers in one answer.
 pub(crate) const MAX_LIMIT: usize = 500;
+
+/// The most users that one request may ask for by name.
+pub(crate) const MAX_USERS: usize = 500;
 
 /// Readers in one answer where nothing is said.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
@@ -102,15 +105,6 @@ impl ListOrder {
     }
 }
 
-impl From<ListOrder> for ReaderOrder {
-    fn from(order: ListOrder) -> Self {
-        match order {
-            ListOrder::Newest => Self::Newest,
-            ListOrder::Oldest => Self::Oldest,
-        }
-    }
-}
-
 /// What of a reader list is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -129,6 +123,10 @@ pub(crate) struct ReadersQuery {
     /// Only this user; may be given up to 500 times. Finds readers who are not retained any more.
     #[param(required = false)]
     pub(crate) user: Vec<String>,
+    /// The list as it stood then, in ms since 1970: readers with `read_at` up to this time, and counts and those who had
+    /// not read as of it. Receipts that came in late are told by their own time.
+    #[param(value_type = Option<i64>, required = false, minimum = 0, maximum = 4_102_444_799_999_i64)]
+    pub(crate) as_of: Option<EventTime>,
 }
 
 impl ReadersQuery {
@@ -143,6 +141,7 @@ impl ReadersQuery {
         let mut limit = None;
         let mut cursor = None;
         let mut user = Vec::new();
+        let mut as_of = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
                 "status" => set_once(&mut status, "status", parse_word("status", &value, &ReadStatus::WORDS)?)?,
@@ -150,12 +149,13 @@ impl ReadersQuery {
                 "limit" => set_once(&mut limit, "limit", parse_limit(&value)?)?,
                 "cursor" => set_once(&mut cursor, "cursor", value.into_owned())?,
                 "user" => user.push(parse_name("user", &value)?),
-                _ => return Err(unknown(&name, "status, order, limit, cursor and user")),
+                "as_of" => set_once(&mut as_of, "as_of", parse_time("as_of", &value)?)?,
+                _ => return Err(unknown(&name, "status, order, limit, cursor, user and as_of")),
             }
         }
         user.sort_unstable();
         user.dedup();
-        if user.len() > MAX_LIMIT {
+        if user.len() > MAX_USERS {
             return Err(invalid("user", "at most 500 users can be asked for at once"));
         }
         Ok(Self {
@@ -164,6 +164,7 @@ impl ReadersQuery {
             limit: limit.unwrap_or(DEFAULT_LIMIT),
             cursor,
             user,
+            as_of,
         })
     }
 }
@@ -211,6 +212,8 @@ mod tests {
             ("order=", "order"),
             ("cursor=a&cursor=b", "cursor"),
             ("user=", "user"),
+            ("as_of=yesterday", "as_of"),
+            ("as_of=1&as_of=1", "as_of"),
             ("statu=read", "statu"),
         ] {
             let named = matches!(

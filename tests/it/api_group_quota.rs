@@ -110,7 +110,7 @@ fn a_check_says_what_the_fold_decides() {
             .iter()
             .map(|(group, from, role)| {
                 let path = CHECK.replace("g1", group);
-                let answer = api.post(&path, &json!({"from": from, "role": role}), SERVICE);
+                let answer = api.post(&path, SERVICE, &json!({"from": from, "role": role}));
                 assert_eq!(answer.status, 200, "{}", answer.body);
                 answer.body
             })
@@ -139,7 +139,7 @@ fn an_administrator_of_the_roster_may_ask_where_members_may_not() {
         policy(1, |policy| policy.group.open = true),
         roster(&[("alice", "admin"), ("bob", "member")]).record(),
     ]);
-    let check = |from: &str| api.post(CHECK, &json!({"from": from}), SERVICE).body;
+    let check = |from: &str| api.post(CHECK, SERVICE, &json!({"from": from})).body;
     assert_eq!(check("alice")["would_open"], true);
     let refused = check("bob");
     assert_eq!(refused["would_open"], false);
@@ -160,7 +160,7 @@ fn a_quota_is_for_services_and_a_check_also_for_the_sender_himself() {
         ("wrong", 401, 401),
     ] {
         assert_eq!(api.get(QUOTA, token).status, quota, "{token}");
-        assert_eq!(api.post(CHECK, &of_alice, token).status, check, "{token}");
+        assert_eq!(api.post(CHECK, token, &of_alice).status, check, "{token}");
     }
 }
 
@@ -181,7 +181,7 @@ fn a_mistake_is_named() {
         (json!({"from": "alice", "rol": "owner"}), "rol"),
         (json!(["alice"]), "ReceiptCheck"),
     ] {
-        let refused = api.post(CHECK, &body, SERVICE);
+        let refused = api.post(CHECK, SERVICE, &body);
         assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid_request")), "{body}");
         assert!(refused.body["detail"].as_str().unwrap().contains(named), "{body}: {}", refused.body);
     }

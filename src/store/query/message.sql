@@ -4,9 +4,7 @@ SELECT
     toUnixTimestamp64Milli(sent_at) AS sent_at_ms,
     toString(status)                AS status_name,
     reader_cap,
-    audience,
-    epoch,
-    offset
+    audience
 FROM messages
 WHERE app = ? AND conversation = ? AND message = ?
 ORDER BY sent_at DESC, version DESC

@@ -3,17 +3,22 @@
 //! The message is found first; all else goes by its key prefix and week, with `LIMIT 1 BY` in place of `FINAL`
 //! (DESIGN.md section 5: 4 ms against 11 to 54 ms).
 
+mod conversation_frontiers;
 mod count_changes;
 mod delays;
 mod export;
 mod frontiers;
 mod group_quota;
 mod ledger_outcomes;
+mod message_receipts;
 mod policy;
 mod reader_list;
 mod rejections;
+mod roster_history;
 mod selection;
+mod single_state;
 mod statements;
+mod stored_message;
 mod unread_conversations;
 
 use std::collections::BTreeMap;
@@ -30,10 +35,14 @@ pub use delays::{AskedGroups, AudienceDelays, Quantiles, ReceiptScope, StepDelay
 pub use export::{ExportFormat, ExportPosition, ExportRows, ExportSelection, ExportTable};
 pub use frontiers::Frontiers;
 pub use ledger_outcomes::StepOutcome;
+pub use message_receipts::{MessageReceipts, StoredRecall, StoredReceipt};
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
 pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
-pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
+pub use roster_history::{MembershipChange, RosterHistory};
+pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
+pub use single_state::{CoveringMarks, ReadSource, SingleState};
+pub use stored_message::{MessageKey, StoredMessage};
 pub use unread_conversations::UnreadConversation;
 
 use self::statements::{Reading, StatementGate, limited, reading_alone};
@@ -62,6 +71,8 @@ pub struct Queries {
     partitions: OnceCell<u32>,
     /// The offsets up to which partitions were complete when last asked for.
     known_frontiers: Mutex<BTreeMap<u32, u64>>,
+    /// The offsets up to which partitions were seen to be complete: what is in front of them need not be read again.
+    reached: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// How far the rows of a partition are complete.
@@ -102,6 +113,7 @@ impl Queries {
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
             known_frontiers: Mutex::default(),
+            reached: Mutex::new(BTreeMap::new()),
         }
     }
 

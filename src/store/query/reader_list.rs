@@ -4,7 +4,7 @@ use clickhouse::Row;
 use clickhouse::query::Query;
 use serde::Deserialize;
 
-use super::{Queries, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start, UnreadSelection};
+use super::{Queries, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
 use crate::event::{AppId, ConversationKey, EventTime, MessageId};
 use crate::fold::Outcome;
 use crate::store::StoreError;
@@ -28,10 +28,6 @@ pub struct GroupMessage {
     pub reader_cap: u32,
     /// How many were asked to read; `None` where the roster was not known, or the message is not open.
     pub audience: Option<u32>,
-    /// Generation of the log it stands in.
-    epoch: u16,
-    /// Its place in that log: the audience is the roster before it.
-    offset: u64,
 }
 
 /// How many have read.
@@ -52,8 +48,6 @@ struct MessageRow {
     status_name: String,
     reader_cap: u32,
     audience: Option<u32>,
-    epoch: u16,
-    offset: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -111,8 +105,6 @@ impl Queries {
             status,
             reader_cap: row.reader_cap,
             audience: row.audience,
-            epoch: row.epoch,
-            offset: row.offset,
         }))
     }
 
@@ -187,37 +179,6 @@ impl Queries {
         Ok(row.map(ReaderRow::from))
     }
 
-    /// A page of the audience that has not read; meaningless where the message has no known audience.
-    ///
-    /// # Errors
-    /// What ClickHouse said.
-    pub async fn unread(
-        &self,
-        message: &GroupMessage,
-        selection: &UnreadSelection<'_>,
-    ) -> Result<Vec<String>, StoreError> {
-        let query = message
-            .bind_audience(self.client.query(include_str!("unread.sql")))
-            .bind(selection.after_user)
-            .bind(selection.users)
-            .bind(selection.users);
-        let query = message.bind_key(query).bind(selection.snapshot.version()).bind(selection.limit as u64);
-        self.reading("roster_changes").bounded(query.fetch_all::<String>()).await
-    }
-
-    /// How many of the audience have not read; `None` where there is no known audience.
-    ///
-    /// # Errors
-    /// What ClickHouse said.
-    pub async fn unread_count(&self, message: &GroupMessage) -> Result<Option<u64>, StoreError> {
-        if message.audience.is_none() {
-            return Ok(None);
-        }
-        let query = message.bind_audience(self.client.query(include_str!("unread_count.sql")));
-        let query = message.bind_key(query);
-        self.reading("roster_changes").bounded(query.fetch_one::<u64>()).await.map(Some)
-    }
-
     /// Whether a user is a member of a group now, as far as its roster rows tell.
     ///
     /// # Errors
@@ -238,11 +199,6 @@ impl GroupMessage {
     /// Binds the key that all rows of this life of the message share.
     fn bind_key(&self, query: Query) -> Query {
         query.bind(&self.app).bind(&self.conversation).bind(&self.id).bind(self.sent_at.millis())
-    }
-
-    /// Binds what decides the audience: the group, who is not of it, and up to where its roster is read.
-    fn bind_audience(&self, query: Query) -> Query {
-        query.bind(&self.app).bind(&self.conversation).bind(&self.sender).bind(self.epoch).bind(self.offset)
     }
 }
 

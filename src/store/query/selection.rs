@@ -88,16 +88,3 @@ pub struct ReaderSelection<'a> {
     /// At most so many.
     pub limit: usize,
 }
-
-/// A page of the audience that has not read, by user.
-#[derive(Clone, Debug)]
-pub struct UnreadSelection<'a> {
-    /// Users after this one; empty for the first page.
-    pub after_user: &'a str,
-    /// Receipts that are known.
-    pub snapshot: Snapshot,
-    /// Of these users only; empty for all.
-    pub users: &'a [String],
-    /// At most so many.
-    pub limit: usize,
-}

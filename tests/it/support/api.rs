@@ -61,6 +61,18 @@ impl TestApi {
         Self { store, config, log, router }
     }
 
+    /// With tokens of services of the apps `org#000` to `org#999`, called `token-of-{app}`.
+    pub fn with_tokens_of_numbered_apps(test: &str) -> Self {
+        Self::with_config(test, |config| {
+            config.auth.tokens.extend((0..1_000).map(|number| TokenConfig {
+                app: format!("org#{number:03}"),
+                subject: "crm".to_owned(),
+                role: TokenRole::Service,
+                token: Secret::new(format!("token-of-org#{number:03}")),
+            }));
+        })
+    }
+
     /// Folds one flush and writes it.
     pub fn flush(&mut self, records: &[OwnedRecord]) -> Vec<Outcome> {
         self.log.flush(records, &mut self.store.store)
@@ -73,7 +85,7 @@ impl TestApi {
     }
 
     /// Posts JSON with a token.
-    pub fn post(&self, path: &str, body: &Value, token: &str) -> Answer {
+    pub fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
         let request = Request::post(path)
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::CONTENT_TYPE, "application/json");

@@ -37,6 +37,7 @@ struct Shared {
     client: reqwest::Client,
     fault: Mutex<Fault>,
     met: AtomicU64,
+    statements: AtomicU64,
 }
 
 impl FaultyClickHouse {
@@ -48,6 +49,7 @@ impl FaultyClickHouse {
             client: reqwest::Client::new(),
             fault: Mutex::new(Fault::None),
             met: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
         });
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -61,6 +63,11 @@ impl FaultyClickHouse {
         *self.shared.fault.lock().unwrap() = fault;
     }
 
+    /// How many statements have come, inserts among them.
+    pub fn statements(&self) -> u64 {
+        self.shared.statements.load(Ordering::Relaxed)
+    }
+
     /// How many inserts have met a fault.
     pub fn met(&self) -> u64 {
         self.shared.met.load(Ordering::Relaxed)
@@ -68,6 +75,7 @@ impl FaultyClickHouse {
 }
 
 async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    shared.statements.fetch_add(1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();

@@ -123,6 +123,17 @@ impl Log {
         outcomes
     }
 
+    /// Folds one flush of records with record times of their own, in ms.
+    pub fn fold_timed(&mut self, records: &[(OwnedRecord, i64)], batch: &mut RowBatch) {
+        let arena = Bump::new();
+        let mut sink = batch.partition(self.id());
+        for (record, time) in records {
+            self.partition.apply(&record.at_offset(self.next_offset, *time, &arena), &mut sink);
+            self.next_offset += 1;
+        }
+        self.partition.end_flush(Offset::new(self.next_offset), &mut sink);
+    }
+
     /// Folds one flush and writes it.
     pub fn flush(&mut self, records: &[OwnedRecord], store: &mut ClickHouseStore) -> Vec<Outcome> {
         let mut batch = RowBatch::new(self.topic.clone());

@@ -1,0 +1,171 @@
+//! What has become of many messages, asked for at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::access::Access;
+use super::as_of::AsOf;
+use super::cursor::Cursor;
+use super::error::{ApiError, CommonProblems, ItemProblem, Problem};
+use super::reader_page::{GroupMessageFacts, ReaderPage};
+use super::readers::{ReaderList, groups_with_audience};
+use super::receipts_question::{Question, ReceiptsQuery, read_questions};
+use super::singles::SingleMessageStatus;
+use crate::event::Chat;
+use crate::store::query::{
+    CoveringMarks, Frontier, MessageKey, MessageReceipts, RosterHistory, SingleState, StoredMessage, StoredRecall,
+};
+
+/// The answers, one an item, in the order of the items.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ReceiptsAnswer {
+    items: Vec<ItemAnswer>,
+}
+
+/// What became of one item.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ItemAnswer {
+    /// A page of the readers of a group message, as its own path answers.
+    Group(ReaderList),
+    /// What has become of a message of a single chat, as its own path answers.
+    Single(SingleMessageStatus),
+    /// Why there is no answer; the other items have theirs.
+    Refused {
+        /// What the message's own path would have said.
+        error: ItemProblem,
+    },
+}
+
+/// Readers of up to 100 messages of groups, and the state of messages of single chats. Each item is answered as its own
+/// path answers it, or with an error of its own; each with the freshness of its message's partition.
+#[utoipa::path(
+    post,
+    path = "/v1/{org}/{app}/receipts/query",
+    tag = "readers",
+    params(
+        ("org" = String, Path, description = "First half of the app's name."),
+        ("app" = String, Path, description = "Second half of the app's name."),
+    ),
+    request_body(content = ReceiptsQuery, content_type = "application/json"),
+    responses(
+        (status = 200, description = "An answer or an error for each item.", body = ReceiptsAnswer),
+        CommonProblems,
+        (status = 413, description = "The body is larger than `api.max_body_bytes` (`payload_too_large`).",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not `application/json` (`unsupported_media_type`).", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []))
+)]
+pub(crate) async fn query_receipts(
+    State(state): State<Arc<ApiState>>,
+    access: Access,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<ReceiptsAnswer>, ApiError> {
+    if !is_json(&headers) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let questions = read_questions(access.app(), &body)?;
+
+    let asked: Vec<&Question> = questions.iter().filter_map(|question| question.as_ref().ok()).collect();
+    let conversations: Vec<&str> = asked.iter().map(|question| question.key().conversation.as_str()).collect();
+    let as_of = state.queries.conversation_frontiers(&conversations).await?;
+    let keys: Vec<_> = asked.iter().map(|question| question.key().clone()).collect();
+    let found = state.queries.messages(access.app(), &keys).await?;
+    let viewing = state.viewing(&access, found.values()).await?;
+    let visible: Vec<&StoredMessage> =
+        found.values().filter(|message| viewing.check(&access, message).is_ok()).collect();
+    let facts = state.facts(&access, visible).await?;
+
+    let mut as_of = as_of.into_iter();
+    let answer = |question: Result<Question, ApiError>| -> Result<ItemAnswer, ApiError> {
+        let question = question?;
+        let as_of = as_of.next().flatten();
+        let message = found.get(question.key()).ok_or(ApiError::NotFound)?;
+        viewing.check(&access, message)?;
+        facts.answer(message, question, as_of)
+    };
+    let refused = |error: ApiError| ItemAnswer::Refused { error: error.item_problem() };
+    let items = questions.into_iter().map(answer).map(|answer| answer.unwrap_or_else(refused)).collect();
+    Ok(Json(ReceiptsAnswer { items }))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
+/// What is known of many messages.
+struct Facts<'a> {
+    /// Where the facts of a message stand.
+    indexes: HashMap<&'a MessageKey, usize>,
+    recalls: Vec<Option<StoredRecall>>,
+    receipts: Vec<MessageReceipts>,
+    rosters: HashMap<String, RosterHistory>,
+    /// Of messages of single chats; of others nothing.
+    marks: Vec<CoveringMarks>,
+}
+
+impl ApiState {
+    /// Asks for all facts of messages: one statement a table.
+    async fn facts<'a>(&self, access: &Access, messages: Vec<&'a StoredMessage>) -> Result<Facts<'a>, ApiError> {
+        let app = access.app();
+        // Messages of single chats first, so that their marks stand at the same indexes.
+        let (singles, groups): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| message.chat == Chat::Single);
+        let rosters = groups_with_audience(groups.iter().copied());
+        let single_count = singles.len();
+        let mut all = singles;
+        all.extend(groups);
+        let singles = all.get(..single_count).unwrap_or_default();
+        let (recalls, receipts, rosters, marks) = tokio::try_join!(
+            self.queries.recalls(app, &all),
+            self.queries.receipts(app, &all),
+            self.queries.roster_histories(app, &rosters),
+            self.queries.covering_marks(app, singles),
+        )?;
+        let indexes = all.iter().enumerate().map(|(index, message)| (&message.key, index)).collect();
+        Ok(Facts { indexes, recalls, receipts, rosters, marks })
+    }
+}
+
+impl Facts<'_> {
+    /// What is answered about one message.
+    fn answer(
+        &self,
+        message: &StoredMessage,
+        question: Question,
+        frontier: Option<Frontier>,
+    ) -> Result<ItemAnswer, ApiError> {
+        // All messages that the caller may see were asked for.
+        let index = self.indexes.get(&message.key).copied().ok_or(ApiError::NotFound)?;
+        let nothing = MessageReceipts::default();
+        let receipts = self.receipts.get(index).unwrap_or(&nothing);
+        let recall = self.recalls.get(index).copied().flatten();
+        let as_of = frontier.map(AsOf::from);
+        match question {
+            Question::Single { .. } => {
+                let marks = self.marks.get(index).copied().unwrap_or_default();
+                let became = SingleState::of(message, receipts, recall, marks);
+                Ok(ItemAnswer::Single(SingleMessageStatus::new(message, recall, became, as_of)))
+            }
+            Question::Group { query, list, .. } => {
+                let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, list)).transpose()?;
+                let roster = self.rosters.get(&message.key.conversation);
+                let facts = GroupMessageFacts { message, recall, receipts, roster };
+                Ok(ItemAnswer::Group(ReaderList { page: ReaderPage::of(&facts, &query, cursor)?, as_of }))
+            }
+        }
+    }
+}

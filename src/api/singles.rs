@@ -1,0 +1,212 @@
+//! Whether a message of a single chat was delivered and read, and when.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::access::Access;
+use super::as_of::AsOf;
+use super::error::{ApiError, CommonProblems};
+use crate::event::{AppId, Conversation, EventTime, UserId};
+use crate::store::query::{MessageKey, ReadSource, SingleState, StoredMessage, StoredRecall};
+
+/// What has become of a message of a single chat.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct SingleMessageStatus {
+    message: SingleMessageView,
+    /// The furthest it came: `read` where it was read, also where its delivery was never reported.
+    state: SingleMessageState,
+    /// When it was sent, in ms since 1970.
+    sent_at: i64,
+    /// When its delivery was reported, in ms since 1970; `null` also where it was read without that.
+    delivered_at: Option<i64>,
+    /// When it was read, in ms since 1970: by its own receipt, or at the time of the mark that read it.
+    read_at: Option<i64>,
+    /// By what it was read.
+    read_source: Option<ReadSourceName>,
+    /// From sending to delivery, in ms; 0 where clocks say it was delivered before.
+    delivered_after_ms: Option<i64>,
+    /// From sending to reading, in ms; 0 where clocks say it was read before.
+    read_after_ms: Option<i64>,
+    counts: SingleCounts,
+    /// How far the answer is complete; `null` before the first flush of the message's partition.
+    as_of: Option<AsOf>,
+}
+
+/// The message.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct SingleMessageView {
+    /// Its id.
+    id: String,
+    /// Who sent it.
+    sender: String,
+    /// To whom.
+    recipient: String,
+    /// When, in ms since 1970.
+    sent_at: i64,
+    /// When it was taken back, in ms since 1970; `null` where it was not.
+    recalled_at: Option<i64>,
+}
+
+/// How far a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SingleMessageState {
+    /// Stored, no more is known.
+    Sent,
+    /// Reached its recipient.
+    Delivered,
+    /// Read by its recipient, and so delivered.
+    Read,
+}
+
+/// By what a message was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReadSourceName {
+    /// A receipt of this message.
+    Message,
+    /// A mark that the conversation was read up to some time.
+    Conversation,
+}
+
+/// How many of the one recipient.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct SingleCounts {
+    /// Recipients that it reached: 0 or 1. Reading implies it.
+    #[schema(minimum = 0, maximum = 1)]
+    delivered: u8,
+    /// Recipients who read it: 0 or 1.
+    #[schema(minimum = 0, maximum = 1)]
+    read: u8,
+}
+
+/// The message that a path names.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct SingleMessagePath {
+    /// First half of the app's name.
+    #[expect(dead_code, reason = "the caller's access knows it; here it is described")]
+    org: String,
+    /// Second half of the app's name.
+    #[expect(dead_code, reason = "as above")]
+    app: String,
+    /// One of the two users.
+    a: String,
+    /// The other one; the order does not matter.
+    b: String,
+    /// The message's id.
+    message: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SingleMessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path: Result<axum::extract::Path<Self>, PathRejection> =
+            axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(path)| path).map_err(|rejection| ApiError::InvalidRequest(rejection.body_text()))
+    }
+}
+
+/// Whether a message between two users was delivered and read, when, and by what. A message that was taken back is
+/// answered, too: `recalled_at` says so, and what became of it before stays as it was.
+#[utoipa::path(
+    get,
+    path = "/v1/{org}/{app}/singles/{a}/{b}/messages/{message}",
+    tag = "singles",
+    params(SingleMessagePath),
+    responses(
+        (status = 200, description = "What has become of the message.", body = SingleMessageStatus),
+        CommonProblems,
+    ),
+    security(("bearer" = []))
+)]
+pub(crate) async fn single_message(
+    State(state): State<Arc<ApiState>>,
+    access: Access,
+    path: SingleMessagePath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<SingleMessageStatus>, ApiError> {
+    if let Some((name, _)) = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).next() {
+        return Err(ApiError::InvalidRequest(format!("{name}: there is no such parameter; this path takes none")));
+    }
+    access.require_one_of(&[&path.a, &path.b])?;
+
+    let conversation = conversation_key(access.app(), &path.a, &path.b);
+    let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
+    let key = MessageKey { conversation, message: path.message };
+    let mut found = state.queries.messages(access.app(), std::slice::from_ref(&key)).await?;
+    let message = found.remove(&key).ok_or(ApiError::NotFound)?;
+
+    let asked = [&message];
+    let (recalls, receipts, marks) = tokio::try_join!(
+        state.queries.recalls(access.app(), &asked),
+        state.queries.receipts(access.app(), &asked),
+        state.queries.covering_marks(access.app(), &asked),
+    )?;
+    let recall = recalls.into_iter().next().flatten();
+    let receipts = receipts.into_iter().next().unwrap_or_default();
+    let marks = marks.into_iter().next().unwrap_or_default();
+    let became = SingleState::of(&message, &receipts, recall, marks);
+    Ok(Json(SingleMessageStatus::new(&message, recall, became, as_of)))
+}
+
+/// Key of the conversation of two users, in either order.
+pub(crate) fn conversation_key(app: AppId<'_>, one: &str, other: &str) -> String {
+    Conversation::single(app, UserId::trusted(one), UserId::trusted(other)).to_string()
+}
+
+impl SingleMessageStatus {
+    /// What is told of a message.
+    pub(crate) fn new(
+        message: &StoredMessage,
+        recall: Option<StoredRecall>,
+        became: SingleState,
+        as_of: Option<AsOf>,
+    ) -> Self {
+        let SingleState { delivered_at, read } = became;
+        let state = match (read, delivered_at) {
+            (Some(_), _) => SingleMessageState::Read,
+            (None, Some(_)) => SingleMessageState::Delivered,
+            (None, None) => SingleMessageState::Sent,
+        };
+        let after = |at: EventTime| at.since(message.sent_at).max(0);
+        Self {
+            state,
+            sent_at: message.sent_at.millis(),
+            delivered_at: delivered_at.map(EventTime::millis),
+            read_at: read.map(|(at, _)| at.millis()),
+            read_source: read.map(|(_, source)| source.into()),
+            delivered_after_ms: delivered_at.map(after),
+            read_after_ms: read.map(|(at, _)| after(at)),
+            counts: SingleCounts {
+                delivered: u8::from(state != SingleMessageState::Sent),
+                read: u8::from(state == SingleMessageState::Read),
+            },
+            message: SingleMessageView {
+                id: message.key.message.clone(),
+                sender: message.sender.clone(),
+                recipient: message.recipient.clone(),
+                sent_at: message.sent_at.millis(),
+                recalled_at: recall.map(|recall| recall.at.millis()),
+            },
+            as_of,
+        }
+    }
+}
+
+impl From<ReadSource> for ReadSourceName {
+    fn from(source: ReadSource) -> Self {
+        match source {
+            ReadSource::Message => Self::Message,
+            ReadSource::Conversation => Self::Conversation,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! When messages of single chats were delivered and read.
+
+use std::collections::BTreeSet;
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::{MessageReceipts, Queries, StoredMessage, StoredRecall};
+use crate::event::{AppId, EventTime};
+use crate::fold::LATENESS_MILLIS;
+use crate::store::StoreError;
+
+/// By what a message of a single chat was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadSource {
+    /// The recipient's receipt of this message.
+    Message,
+    /// His mark that he has read the conversation.
+    Conversation,
+}
+
+/// What has become of a message of a single chat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SingleState {
+    /// When its delivery was reported; `None` also where it was read without that.
+    pub delivered_at: Option<EventTime>,
+    /// When and by what it was read.
+    pub read: Option<(EventTime, ReadSource)>,
+}
+
+/// What the recipient's marks say of a message to him.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoveringMarks {
+    /// The last one in front of the message in the log, where it is not earlier than the message.
+    pub met: Option<EventTime>,
+    /// The first one behind the message in the log that covers it, and where that stands, as in
+    /// [`StoredMessage::place`].
+    pub later: Option<(EventTime, u64)>,
+}
+
+#[derive(Row, Deserialize)]
+struct MarksRow {
+    number: u32,
+    met_at_ms: Option<i64>,
+    later_at_ms: Option<i64>,
+    later_place: Option<u64>,
+}
+
+impl SingleState {
+    /// Follows from the message, its receipts, its recall and the recipient's marks, in log order (DESIGN.md section 4):
+    /// - a mark in front of the message reads it when it comes, before anything that waited for it, its recall among that;
+    /// - a receipt of its own that counted came before any mark that would have read the message, or it would have been a
+    ///   duplicate and have no row;
+    /// - a mark behind the message reads it unless it was recalled before.
+    pub fn of(
+        message: &StoredMessage,
+        receipts: &MessageReceipts,
+        recall: Option<StoredRecall>,
+        marks: CoveringMarks,
+    ) -> Self {
+        let first = |receipts: &[super::StoredReceipt]| {
+            receipts.first().map(|receipt| EventTime::from_millis(receipt.row.position.at))
+        };
+        let by_receipt = first(&receipts.reads).map(|at| (at, ReadSource::Message));
+        let covers =
+            |mark: &EventTime| *mark >= message.sent_at && mark.since(message.sent_at) <= message.validity_millis;
+        let on_arrival = || marks.met.filter(covers).map(|at| (at, ReadSource::Conversation));
+        let by_later_mark = || {
+            let (at, place) = marks.later?;
+            let is_before_recall = recall.is_none_or(|recall| place < recall.place);
+            (covers(&at) && is_before_recall).then_some((at, ReadSource::Conversation))
+        };
+        let is_to_oneself = message.sender == message.recipient;
+        let by_mark = || if is_to_oneself { None } else { on_arrival().or_else(by_later_mark) };
+        Self { delivered_at: first(&receipts.deliveries), read: by_receipt.or_else(by_mark) }
+    }
+}
+
+impl Queries {
+    /// What the recipients' marks say of messages of single chats, in the order of the messages.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn covering_marks(
+        &self,
+        app: AppId<'_>,
+        messages: &[&StoredMessage],
+    ) -> Result<Vec<CoveringMarks>, StoreError> {
+        let mut marks = vec![CoveringMarks::default(); messages.len()];
+        let reach = |message: &&StoredMessage| {
+            message.sent_at.plus_millis(message.validity_millis.max(LATENESS_MILLIS)).millis()
+        };
+        let first = messages.iter().map(|message| message.sent_at.millis()).min();
+        let (Some(first), Some(last)) = (first, messages.iter().map(reach).max()) else { return Ok(marks) };
+
+        let asked: Vec<_> = (0_u32..)
+            .zip(messages)
+            .map(|(number, message)| {
+                let StoredMessage { key, recipient, sent_at, place, validity_millis, .. } = message;
+                (number, &key.conversation, recipient, sent_at.millis(), *place, *validity_millis)
+            })
+            .collect();
+        let conversations: BTreeSet<&str> = messages.iter().map(|message| message.key.conversation.as_str()).collect();
+        let query = self
+            .client
+            .query(include_str!("single_marks.sql"))
+            .bind(asked)
+            .bind(app.as_str())
+            .bind(conversations)
+            .bind(first)
+            .bind(last);
+        for row in self.reading("marks").bounded(query.fetch_all::<MarksRow>()).await? {
+            if let Some(of_message) = marks.get_mut(row.number as usize) {
+                *of_message = CoveringMarks {
+                    met: row.met_at_ms.map(EventTime::from_millis),
+                    later: row.later_at_ms.map(EventTime::from_millis).zip(row.later_place),
+                };
+            }
+        }
+        Ok(marks)
+    }
+}

@@ -1,0 +1,162 @@
+//! Messages as they were folded, any number of them in one statement.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Datelike as _, Days};
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::Queries;
+use crate::event::{AppId, Chat, Epoch, EventTime, Offset};
+use crate::fold::Outcome;
+use crate::store::StoreError;
+
+/// Which message: two of one id in different conversations are different messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageKey {
+    /// The conversation's key.
+    pub conversation: String,
+    /// The message's id.
+    pub message: String,
+}
+
+/// The newest life of a message, as it was folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Which.
+    pub key: MessageKey,
+    /// Kind of conversation.
+    pub chat: Chat,
+    /// Who sent it.
+    pub sender: String,
+    /// The peer, or the group's id.
+    pub recipient: String,
+    /// When it was sent.
+    pub sent_at: EventTime,
+    /// What became of it: `stored`, `opened`, or why it is not open.
+    pub status: Outcome,
+    /// For how long receipts count, in ms.
+    pub validity_millis: i64,
+    /// How many readers are retained.
+    pub reader_cap: u32,
+    /// How many were asked to read; `None` where the roster was not known, or the message is not open.
+    pub audience: Option<u32>,
+    /// Where it stands in the log of its partition, through all generations: `epoch << 48 | offset`.
+    pub place: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct MessageRow {
+    conversation: String,
+    message: String,
+    sender: String,
+    recipient: String,
+    sent_at_ms: i64,
+    chat_name: String,
+    status_name: String,
+    validity_ms: u64,
+    reader_cap: u32,
+    audience: Option<u32>,
+    epoch: u16,
+    offset: u64,
+}
+
+impl Queries {
+    /// The newest lives of messages of an app, those that there are.
+    ///
+    /// # Errors
+    /// What ClickHouse said; [`StoreError::Unreadable`] for a row that this version of seenby does not understand.
+    pub async fn messages(
+        &self,
+        app: AppId<'_>,
+        keys: &[MessageKey],
+    ) -> Result<HashMap<MessageKey, StoredMessage>, StoreError> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let pairs: BTreeSet<(&str, &str)> = keys.iter().map(MessageKey::pair).collect();
+        let query = self.client.query(include_str!("messages_by_key.sql")).bind(app.as_str()).bind(pairs);
+        let rows = self.reading("messages").bounded(query.fetch_all::<MessageRow>()).await?;
+        rows.into_iter().map(|row| row.into_message().map(|message| (message.key.clone(), message))).collect()
+    }
+}
+
+impl MessageKey {
+    /// Conversation and message, as statements take them.
+    pub(super) fn pair(&self) -> (&str, &str) {
+        (&self.conversation, &self.message)
+    }
+}
+
+impl MessageRow {
+    fn into_message(self) -> Result<StoredMessage, StoreError> {
+        let unreadable = |column: &str, value: &str| StoreError::Unreadable {
+            table: "messages",
+            reason: format!("{column} {value:?} is unknown"),
+        };
+        let chat = Chat::from_name(&self.chat_name).ok_or_else(|| unreadable("chat", &self.chat_name))?;
+        let status = Outcome::from_name(&self.status_name).ok_or_else(|| unreadable("status", &self.status_name))?;
+        Ok(StoredMessage {
+            key: MessageKey { conversation: self.conversation, message: self.message },
+            chat,
+            sender: self.sender,
+            recipient: self.recipient,
+            sent_at: EventTime::from_millis(self.sent_at_ms),
+            status,
+            validity_millis: i64::try_from(self.validity_ms).unwrap_or(i64::MAX),
+            reader_cap: self.reader_cap,
+            audience: self.audience,
+            place: Epoch::new(self.epoch).order(Offset::new(self.offset)),
+        })
+    }
+}
+
+/// The keys of messages and the weeks that their rows stand in, as statements take them.
+pub(super) struct MessageSelection<'a> {
+    pub(super) pairs: BTreeSet<(&'a str, &'a str)>,
+    pub(super) weeks: BTreeSet<String>,
+    /// By message id: conversation, time of sending, and where it stands in the messages given.
+    lives: HashMap<&'a str, Vec<(&'a str, i64, usize)>>,
+}
+
+impl<'a> MessageSelection<'a> {
+    pub(super) fn of(messages: &[&'a StoredMessage]) -> Self {
+        let mut lives: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, message) in messages.iter().enumerate() {
+            let (conversation, id) = message.key.pair();
+            lives.entry(id).or_default().push((conversation, message.sent_at.millis(), index));
+        }
+        Self {
+            pairs: messages.iter().map(|message| message.key.pair()).collect(),
+            weeks: messages.iter().filter_map(|message| week_of(message.sent_at)).collect(),
+            lives,
+        }
+    }
+
+    /// Where in the messages given this life of one stands.
+    pub(super) fn indexes(&self, conversation: &str, message: &str, sent_at_ms: i64) -> impl Iterator<Item = usize> {
+        let of_that_id = self.lives.get(message).into_iter().flatten();
+        of_that_id.filter(move |life| (life.0, life.1) == (conversation, sent_at_ms)).map(|(_, _, index)| *index)
+    }
+}
+
+/// The partition of tables partitioned `BY toMonday(sent_at)`: the Monday of the week, as ClickHouse writes a date.
+fn week_of(sent_at: EventTime) -> Option<String> {
+    let day = DateTime::from_timestamp_millis(sent_at.millis())?.date_naive();
+    let monday = day.checked_sub_days(Days::new(u64::from(day.weekday().num_days_from_monday())))?;
+    Some(monday.format("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_begin_on_monday() {
+        let week = |millis| week_of(EventTime::from_millis(millis));
+        let monday = 1_772_409_600_000; // 2026-03-02 00:00 UTC
+        assert_eq!(week(monday), Some("2026-03-02".to_owned()));
+        assert_eq!(week(monday - 1), Some("2026-02-23".to_owned()));
+        assert_eq!(week(monday + 7 * 86_400_000 - 1), Some("2026-03-02".to_owned()));
+    }
+}
