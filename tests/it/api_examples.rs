@@ -48,7 +48,9 @@ fn every_example_of_the_pages_is_answered() {
     config.auth.tokens = tokens();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(async move { api::serve(&config, Telemetry::default(), listener, std::future::pending()).await });
+    runtime.spawn(
+        async move { api::serve(&config, Telemetry::default(), listener, std::future::pending()).await.unwrap() },
+    );
 
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api");
     let mut pages = 0;

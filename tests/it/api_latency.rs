@@ -170,7 +170,7 @@ fn groups_below_the_set_size_are_counted_and_not_shown() {
     assert_eq!(small["withheld"], json!({"receipts": 2, "messages": 1}));
 
     api.config.api.latency_min_group_size = 1;
-    api.router = seenby::api::router(&api.config, &seenby::observe::Telemetry::default());
+    api.router = seenby::api::router(&api.config, &seenby::observe::Telemetry::default()).unwrap();
     let shown = api.ok(&format!("{LATENCY}?chat=group&{range}"));
     assert_eq!(series(&shown, "read")["buckets"][0]["count"], 6);
     assert_eq!(shown["withheld"], json!({"receipts": 0, "messages": 0}));

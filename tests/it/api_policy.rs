@@ -26,7 +26,7 @@ impl PolicyApi {
     fn of(deployment: &Deployment) -> Self {
         let mut config = deployment.config.clone();
         config.auth.tokens = tokens();
-        let router = api::router(&config, &Telemetry::default());
+        let router = api::router(&config, &Telemetry::default()).unwrap();
         Self { router, runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap() }
     }
 

@@ -92,7 +92,7 @@ fn a_new_generation_of_the_log_goes_on_where_the_old_one_ended() {
     let first = topic(1, 1);
     api.log = Log::new(&first, 0);
     api.config.kafka.epoch = 1;
-    api.router = api::router(&api.config, &Telemetry::default());
+    api.router = api::router(&api.config, &Telemetry::default()).unwrap();
     api.flush(&[
         open_policy(1, |_| {}),
         group_message("m1").asking_receipts().record(),
@@ -106,7 +106,7 @@ fn a_new_generation_of_the_log_goes_on_where_the_old_one_ended() {
     let second = TopicIdentity { topic: "seenby.events.2".to_owned(), ..topic(2, 2) };
     api.config.kafka.epoch = 2;
     api.config.kafka.topics.events.clone_from(&second.topic);
-    api.router = api::router(&api.config, &Telemetry::default());
+    api.router = api::router(&api.config, &Telemetry::default()).unwrap();
     let partition = partition_of(b"org#app/g/g1", 2);
     let request = HydrationRequest { partition, committed: Offset::new(0) };
     let [hydrated] = api.store.store.hydrate(&second, &[request], &mut go_on).unwrap().try_into().unwrap();
@@ -211,7 +211,7 @@ fn every_change_is_told_by_its_last_count_and_nothing_twice() {
 fn check(api: &mut TestApi, number: u64, steps: &[Step]) {
     let sender = format!("sender{number}");
     api.config.kafka.topics.events = format!("events.{number}");
-    api.router = api::router(&api.config, &Telemetry::default());
+    api.router = api::router(&api.config, &Telemetry::default()).unwrap();
     let topic = TopicIdentity { topic: api.config.kafka.topics.events.clone(), ..topic(api.config.kafka.epoch, 2) };
     let policy = open_policy(1, |policy| policy.group.messages_per_day = 500);
     let mut partitions = [0, 1].map(|number| LoggedPartition {

@@ -128,7 +128,7 @@ fn no_refusal_makes_the_sdk_hang() {
 
     let authorized = || Request::builder().uri(ACKS).header(header::AUTHORIZATION, format!("Bearer {SERVICE}"));
     let wrong_method = api.send(authorized().method("POST").body(Body::empty()).unwrap());
-    let too_large = api.send(authorized().header(header::CONTENT_LENGTH, 1 << 20).body(Body::empty()).unwrap());
+    let too_large = api.send(authorized().header(header::CONTENT_LENGTH, (1 << 20) + 1).body(Body::empty()).unwrap());
     assert_eq!((wrong_method.status, too_large.status), (405, 413));
     let replay = replaying(&api, vec![wrong_method, too_large]);
 

@@ -64,11 +64,13 @@ impl TestApi {
     /// With tokens of services of the apps `org#000` to `org#999`, called `token-of-{app}`.
     pub fn with_tokens_of_numbered_apps(test: &str) -> Self {
         Self::with_config(test, |config| {
-            config.auth.tokens.extend((0..1_000).map(|number| TokenConfig {
-                app: format!("org#{number:03}"),
-                subject: "crm".to_owned(),
-                role: TokenRole::Service,
-                token: Secret::new(format!("token-of-org#{number:03}")),
+            config.auth.tokens.extend((0..1_000).map(|number| {
+                TokenConfig::new(
+                    format!("org#{number:03}"),
+                    "crm",
+                    TokenRole::Service,
+                    format!("token-of-org#{number:03}"),
+                )
             }));
         })
     }

@@ -61,6 +61,27 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /{org}/{app}/token", Answers::Public(404)),
     endpoint("GET /v1/{org}/{app}/groups/{group}/messages/{message}/readers", roles(200, 403, 200, 200)),
     endpoint("GET /{org}/{app}/chatgroups/{group}/acks/{message}", roles(200, 403, 200, 200)),
+    Endpoint {
+        // Who may not see a message is told so in its item.
+        body: r#"{"items": [{"group": "g1", "message": "m1"}]}"#,
+        ..endpoint("POST /v1/{org}/{app}/receipts/query", roles(200, 200, 200, 200))
+    },
+    endpoint("GET /v1/{org}/{app}/singles/{a}/{b}/messages/{message}", roles(200, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/users/{user}/unread", roles(200, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/users/{user}/statistics", roles(200, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/groups/{group}/quota", roles(403, 403, 200, 200)),
+    Endpoint {
+        body: r#"{"from": "alice", "role": "owner"}"#,
+        ..endpoint("POST /v1/{org}/{app}/groups/{group}/receipt-check", roles(200, 403, 200, 200))
+    },
+    endpoint("GET /v1/{org}/{app}/latency", roles(403, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/outcomes", roles(403, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/policy", roles(403, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/policy/history", roles(403, 403, 200, 200)),
+    // Without the version that the change was made from.
+    Endpoint { body: "{}", ..endpoint("PUT /v1/{org}/{app}/policy", roles(403, 403, 403, 428)) },
+    endpoint("GET /v1/{org}/{app}/rejections", roles(403, 403, 200, 200)),
+    Endpoint { query: "table=messages", ..endpoint("GET /v1/{org}/{app}/export", roles(403, 403, 403, 200)) },
 ];
 
 /// What stands for the names in a path.
