@@ -116,6 +116,9 @@ impl Partition {
 }
 
 fn add_app(digest: &mut Digest, app: &App) {
+    if app.erasures() > 0 {
+        digest.add("erasures", (&app.name, app.erasures()));
+    }
     for version in app.versions() {
         digest.add("version", (&app.name, version));
     }

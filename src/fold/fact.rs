@@ -101,6 +101,8 @@ pub struct MessageFact<'a> {
     pub quota_day: Option<QuotaDay>,
     /// Members at this point of the log without the sender; of opened messages with a known roster only.
     pub audience: Option<u32>,
+    /// How many erasures of the app stand in front of it: of the same key, rows on both sides of one are two facts.
+    pub erasures: u32,
     /// Where it comes from.
     pub position: Position,
 }
@@ -126,6 +128,8 @@ pub struct ReceiptFact<'a> {
     pub ack_id: AckId<'a>,
     /// Text sent along.
     pub content: Option<&'a str>,
+    /// How many erasures of the app stand in front of it: of the same key, rows on both sides of one are two facts.
+    pub erasures: u32,
     /// Where it comes from.
     pub position: Position,
 }
@@ -147,6 +151,8 @@ pub struct RecallFact<'a> {
     pub at: EventTime,
     /// The recall's own id.
     pub recall_id: AckId<'a>,
+    /// How many erasures of the app stand in front of it: of the same key, rows on both sides of one are two facts.
+    pub erasures: u32,
     /// Where it comes from.
     pub position: Position,
 }

@@ -63,8 +63,13 @@ pub fn is_mark_needed(at: EventTime, watermark: EventTime) -> bool {
 }
 
 /// Whether a quota day is in the state at this watermark.
-const fn is_quota_day_needed(day: QuotaDay, watermark: EventTime) -> bool {
-    watermark.millis() <= day.days() as i64 * DAY_MILLIS + QUOTA_DAY_LIFE_MILLIS
+fn is_quota_day_needed(day: QuotaDay, watermark: EventTime) -> bool {
+    watermark <= quota_day_leaves_at(day)
+}
+
+/// The last watermark at which a quota day is in the state.
+const fn quota_day_leaves_at(day: QuotaDay) -> EventTime {
+    EventTime::from_millis(day.days() as i64 * DAY_MILLIS + QUOTA_DAY_LIFE_MILLIS)
 }
 
 #[cfg(test)]

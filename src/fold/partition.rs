@@ -43,7 +43,7 @@ pub struct Partition {
     pub(crate) deadlines: Deadlines,
     pub(crate) ledger: Ledger,
     /// Messages whose counts changed since the last flush, in the order of their first change.
-    changed: Vec<Slot<Message>>,
+    pub(super) changed: Vec<Slot<Message>>,
     records_since_flush: usize,
 }
 
@@ -224,7 +224,8 @@ impl Partition {
         }
     }
 
-    fn give_out_counts(&mut self, slot: Slot<Message>, sink: &mut impl Sink) {
+    /// Gives out the counts of a message, which are not changed any more then.
+    pub(super) fn give_out_counts(&mut self, slot: Slot<Message>, sink: &mut impl Sink) {
         let message = self.messages.get_mut(slot);
         message.is_changed = false;
         let message = self.messages.get(slot);
@@ -252,35 +253,38 @@ impl Partition {
 
     fn give_back_memory(&mut self) {
         while let Some(left) = self.messages.take_leaving(self.watermark) {
-            for message in left {
-                let conversation = self.conversations.get_mut(message.conversation);
-                conversation.messages -= 1;
-                match &mut conversation.kind {
-                    ConversationKind::Group(group) => {
-                        if let Sender::Member(sender) = message.sender {
-                            group.members.release(sender);
-                        }
-                        for reader in message.readers.iter() {
-                            group.members.release(reader);
-                        }
-                    }
-                    ConversationKind::Single(single) => {
-                        if let Sender::Side(sender) = message.sender {
-                            let messages = &self.messages;
-                            let is_over = |sent_at: EventTime, noted: Slot<Message>| {
-                                messages.find_slot(noted).is_none_or(|message| message.sent_at != sent_at)
-                            };
-                            single.drop_unread_while(sender.other(), is_over);
-                        }
-                    }
-                }
-            }
+            left.iter().for_each(|message| self.release(message));
         }
         // A quarter of the records' number of places: a partition of a million conversations is walked through in four
         // million records.
         let places = self.records_since_flush / 4 + 1;
         self.conversations.drop_past(places, self.watermark);
         self.records_since_flush = 0;
+    }
+
+    /// Gives back what a message held that is out of memory now.
+    pub(super) fn release(&mut self, message: &Message) {
+        let conversation = self.conversations.get_mut(message.conversation);
+        conversation.messages -= 1;
+        match &mut conversation.kind {
+            ConversationKind::Group(group) => {
+                if let Sender::Member(sender) = message.sender {
+                    group.members.release(sender);
+                }
+                for reader in message.readers.iter() {
+                    group.members.release(reader);
+                }
+            }
+            ConversationKind::Single(single) => {
+                if let Sender::Side(sender) = message.sender {
+                    let messages = &self.messages;
+                    let is_over = |sent_at: EventTime, noted: Slot<Message>| {
+                        messages.find_slot(noted).is_none_or(|message| message.sent_at != sent_at)
+                    };
+                    single.drop_unread_while(sender.other(), is_over);
+                }
+            }
+        }
     }
 }
 

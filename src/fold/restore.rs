@@ -1,7 +1,11 @@
 //! The state as of an offset, built again from the facts before it.
 
+mod erasures;
+
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+
+use self::erasures::Erasures;
 
 use super::fact::{
     ControlFact, LedgerFact, MarkFact, Measure, MessageFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
@@ -25,7 +29,8 @@ type Order = (u64, u64);
 /// Builds the state as of an offset from the facts before it. Facts at or after the offset, and facts about what has
 /// left the state, are passed over; a fact given twice counts once.
 ///
-/// The order of the calls does not matter, but for memory: a receipt, a recall or a mark whose message is not known is
+/// Control records come first: facts about a user in front of his erasure are passed over, be they given or not. The
+/// order of the other calls does not matter, but for memory: a receipt, a recall or a mark whose message is not known is
 /// held back, until [`Restore::messages_complete`] says that none comes any more. With all messages and that call
 /// before receipts, recalls and marks nothing is ever held back. Beside the state it then takes the place in the log of
 /// each single message and recall in it, of each roster row, and of each mark since the oldest message in the state of
@@ -34,9 +39,10 @@ type Order = (u64, u64);
 pub struct Restore {
     partition: Partition,
     committed: u64,
+    erasures: Erasures,
     /// Opened messages counted on their quota day, by conversation and place in the log.
     counted_on_quota_day: HashSet<(Slot<Conversation>, u64), FixedState>,
-    /// Place in the log of each single message in the state.
+    /// Place in the log of each single message in the state, and of each message of an app with erasures.
     message_orders: Map<Slot<Message>, u64>,
     recall_orders: Map<Slot<Message>, Order>,
     /// Whether every message has been given.
@@ -61,7 +67,7 @@ type PlacedMark = (u64, EventTime);
 
 #[derive(Debug)]
 enum EarlyFact {
-    Receipt { kind: ReceiptKind, reader: Box<str> },
+    Receipt { kind: ReceiptKind, reader: Box<str>, order: u64 },
     Recall(Order),
 }
 
@@ -82,6 +88,7 @@ impl Restore {
         Self {
             partition,
             committed: identity.epoch.order(committed),
+            erasures: Erasures::default(),
             counted_on_quota_day: HashSet::default(),
             message_orders: Map::default(),
             recall_orders: Map::default(),
@@ -107,14 +114,25 @@ impl Restore {
         let apps = &mut self.partition.apps;
         let app = apps.intern(app);
         let is_new = apps.meet_version(app, version);
-        if let (ControlFact::Policy(policy), true) = (fact.control, is_new) {
-            apps.add_policy(app, policy);
+        match fact.control {
+            ControlFact::Policy(policy) if is_new => apps.add_policy(app, policy),
+            ControlFact::Policy(_) => {}
+            // Each partition of an older epoch had a copy, and each copy says what stands in front of it there.
+            ControlFact::Erase { app: app_name, user, .. } => {
+                self.erasures.add(app_name, user, fact.position);
+                if is_new {
+                    apps.note_erasure(app);
+                }
+            }
         }
     }
 
     /// A roster row.
     pub fn roster(&mut self, epoch: Epoch, fact: &RosterFact<'_>) {
         if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        if fact.user.is_some_and(|user| self.erasures.is_forgotten(fact.app, user, fact.conversation, fact.position)) {
             return;
         }
         let order = (epoch.order(fact.position.offset), fact.position.own_offset.get());
@@ -148,7 +166,10 @@ impl Restore {
         let watermark = self.partition.watermark;
         let is_counted = fact.quota_day.filter(|day| is_quota_day_needed(*day, watermark));
         let is_in_state = watermark <= leaves_at(fact.sent_at, fact.validity_millis);
-        if self.is_after(epoch, fact.position.offset) || (!is_in_state && is_counted.is_none()) {
+        if self.is_after(epoch, fact.position.offset)
+            || (!is_in_state && is_counted.is_none())
+            || self.erasures.is_forgotten(fact.app, fact.sender, fact.conversation, fact.position)
+        {
             return;
         }
         let order = epoch.order(fact.position.offset);
@@ -158,16 +179,23 @@ impl Restore {
             && self.counted_on_quota_day.insert((conversation, order))
         {
             group.quota.count(day);
+            if !is_in_state {
+                let message = self.new_message(fact, conversation);
+                self.partition.messages.insert_for_quota(message);
+            }
         }
         if is_in_state && self.partition.messages.find(conversation, fact.message, watermark).is_none() {
-            let slot = self.insert_message(fact, conversation);
-            if fact.chat == Chat::Single {
+            let message = self.new_message(fact, conversation);
+            let slot = self.partition.messages.insert(message);
+            if fact.chat == Chat::Single || self.erasures.concern(fact.app) {
                 self.message_orders.insert(slot, order);
             }
             let name = name_of(fact.conversation, fact.message, fact.sent_at);
             for early in self.early.remove(&name).unwrap_or_default() {
                 match early {
-                    EarlyFact::Receipt { kind, reader } => self.add_receipt(slot, kind, UserId::trusted(&reader)),
+                    EarlyFact::Receipt { kind, reader, order } => {
+                        self.add_receipt(slot, kind, UserId::trusted(&reader), order);
+                    }
                     EarlyFact::Recall(order) => self.add_recall(slot, order),
                 }
             }
@@ -184,6 +212,9 @@ impl Restore {
         self.counted_on_quota_day = HashSet::default();
         for &slot in self.message_orders.keys() {
             let message = self.partition.messages.get(slot);
+            if matches!(message.sender, Sender::Member(_)) {
+                continue;
+            }
             let oldest = self.oldest_messages.entry(message.conversation).or_insert(message.sent_at);
             *oldest = message.sent_at.min(*oldest);
         }
@@ -205,12 +236,16 @@ impl Restore {
         if self.is_after(epoch, fact.position.offset) {
             return;
         }
+        if self.erasures.is_forgotten(fact.app, fact.reader, fact.conversation, fact.position) {
+            return;
+        }
+        let order = epoch.order(fact.position.offset);
         match self.find_message(fact.conversation, fact.message, fact.sent_at) {
-            Some(slot) => self.add_receipt(slot, fact.kind, fact.reader),
+            Some(slot) => self.add_receipt(slot, fact.kind, fact.reader, order),
             None if self.is_messages_complete => {}
             None => {
                 let name = name_of(fact.conversation, fact.message, fact.sent_at);
-                let early = EarlyFact::Receipt { kind: fact.kind, reader: fact.reader.as_str().into() };
+                let early = EarlyFact::Receipt { kind: fact.kind, reader: fact.reader.as_str().into(), order };
                 self.early.entry(name).or_default().push(early);
             }
         }
@@ -237,6 +272,9 @@ impl Restore {
         if self.is_after(epoch, fact.position.offset) {
             return;
         }
+        if self.erasures.is_forgotten(fact.app, fact.reader, fact.conversation, fact.position) {
+            return;
+        }
         let order = epoch.order(fact.position.offset);
         match fact.chat {
             Chat::Group => self.place_group_mark(fact),
@@ -255,6 +293,9 @@ impl Restore {
     /// A record that waits and has no settlement before `committed`.
     pub fn parked(&mut self, epoch: Epoch, fact: &ParkedFact<'_>) {
         if self.is_after(epoch, fact.position.offset) {
+            return;
+        }
+        if self.erasures.is_forgotten(fact.event.app, fact.event.from, fact.conversation, fact.position) {
             return;
         }
         let Some(parked) = Parked::new(&fact.event, fact.position, fact.deadline) else { return };
@@ -312,7 +353,8 @@ impl Restore {
         (self.partition.messages.get(slot).sent_at == sent_at).then_some(slot)
     }
 
-    fn insert_message(&mut self, fact: &MessageFact<'_>, conversation: Slot<Conversation>) -> Slot<Message> {
+    /// The message of a fact, of which its conversation and its sender know from here on.
+    fn new_message(&mut self, fact: &MessageFact<'_>, conversation: Slot<Conversation>) -> Message {
         let watermark = self.partition.watermark;
         let kept = self.partition.conversations.get_mut(conversation);
         kept.messages += 1;
@@ -329,11 +371,16 @@ impl Restore {
             validity_millis: fact.validity_millis,
             reader_cap: fact.reader_cap,
             status: fact.status,
+            quota_day: fact.quota_day,
         };
-        self.partition.messages.insert(Message::new(fact.message, conversation, sender, limits))
+        Message::new(fact.message, conversation, sender, limits)
     }
 
-    fn add_receipt(&mut self, slot: Slot<Message>, kind: ReceiptKind, reader: UserId<'_>) {
+    fn add_receipt(&mut self, slot: Slot<Message>, kind: ReceiptKind, reader: UserId<'_>, order: u64) {
+        // A message of an id and time that an erasure took away may come again: what was said of it before is gone.
+        if self.message_orders.get(&slot).is_some_and(|message_order| order < *message_order) {
+            return;
+        }
         let partition = &mut self.partition;
         let conversation = partition.messages.get(slot).conversation;
         match (partition.conversations.get_mut(conversation).group_mut(), kind) {
@@ -349,6 +396,9 @@ impl Restore {
     }
 
     fn add_recall(&mut self, slot: Slot<Message>, order: Order) {
+        if self.message_orders.get(&slot).is_some_and(|message_order| order.0 < *message_order) {
+            return;
+        }
         self.partition.messages.get_mut(slot).is_recalled = true;
         let first = self.recall_orders.entry(slot).or_insert(order);
         *first = order.min(*first);

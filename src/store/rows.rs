@@ -169,6 +169,7 @@ impl Sink for PartitionRows<'_> {
                 .string(fact.conversation.as_str())
                 .string(fact.message.as_str())
                 .event_time(fact.sent_at)
+                .uint32(fact.erasures)
                 .uint8(fact.chat.number())
                 .string(fact.sender.as_str())
                 .string(fact.to)
@@ -190,6 +191,7 @@ impl Sink for PartitionRows<'_> {
                 .event_time(fact.sent_at)
                 .uint8(fact.kind.number())
                 .string(fact.reader.as_str())
+                .uint32(fact.erasures)
                 .event_time(fact.at)
                 .string(fact.ack_id.as_str())
                 .nullable_string(fact.content);
@@ -204,6 +206,7 @@ impl Sink for PartitionRows<'_> {
                 .string(fact.conversation.as_str())
                 .string(fact.message.as_str())
                 .event_time(fact.sent_at)
+                .uint32(fact.erasures)
                 .string(fact.recalled_by.as_str())
                 .event_time(fact.at)
                 .string(fact.recall_id.as_str());

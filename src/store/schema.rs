@@ -48,6 +48,11 @@ const MIGRATIONS: &[Migration] = migrations![
     16 "0016_roster_changes_by_user",
     17 "0017_marks_by_reader",
     18 "0018_receipts_blocks",
+    19 "0019_messages_erasures",
+    20 "0020_receipts_erasures",
+    21 "0021_recalls_erasures",
+    22 "0022_policies_inserted_at",
+    23 "0023_erasure_sweeps",
 ];
 
 /// The file that creates a table.

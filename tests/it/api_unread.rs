@@ -11,7 +11,7 @@ use crate::support::events::{
     HOUR, MINUTE, NOON, OwnedRecord, group_conversation_read, group_destroyed, group_message, group_read, group_recall,
     in_single, member, roster, single_conversation_read, single_message, single_read, single_recall,
 };
-use crate::support::plain_fold::{Life, LogRecord, PlainFold};
+use crate::support::plain_fold::{Life, LogRecord, Mark, PlainFold, Receipt};
 use crate::support::random_log::{Content, drawn};
 use crate::support::store::Log;
 
@@ -153,7 +153,7 @@ fn only_the_user_himself_and_services_may_ask_and_mistakes_are_named() {
 /// DESIGN.md section 4's last rule, read off the plain fold.
 fn model(plain: &PlainFold, user: &str) -> Counts {
     let mut counts = Counts::new();
-    for life in &plain.lives {
+    for life in plain.lives.iter().filter(|life| !life.is_forgotten) {
         if life.sender != user && life.recalled.is_none() && is_his(plain, life, user) && !is_read(plain, life, user) {
             let (chat, to) = if life.is_group { ("group", &life.to) } else { ("single", &life.sender) };
             *counts.entry((chat.to_owned(), to.clone())).or_default() += 1;
@@ -170,19 +170,21 @@ fn is_his(plain: &PlainFold, life: &Life, user: &str) -> bool {
     if standing.is_roster_known {
         return standing.joined_at.is_some_and(|joined_at| life.sent_at >= joined_at);
     }
-    let has_taken_part = plain
-        .lives
-        .iter()
-        .filter(|other| other.conversation == life.conversation)
-        .any(|other| other.sender == user || other.receipts.iter().any(|receipt| receipt.reader == user))
-        || plain.marks.iter().any(|mark| mark.conversation == life.conversation && mark.reader == user);
+    let has_taken_part = plain.lives.iter().filter(|other| other.conversation == life.conversation).any(|other| {
+        let is_his = |receipt: &Receipt| receipt.reader == user && !receipt.is_forgotten;
+        (other.sender == user && !other.is_forgotten) || other.receipts.iter().any(is_his)
+    }) || marks_of(plain, life, user).count() > 0;
     standing.joined_at.is_some() || (has_taken_part && !standing.is_named)
 }
 
 fn is_read(plain: &PlainFold, life: &Life, user: &str) -> bool {
-    let marks = plain.marks.iter().filter(|mark| mark.conversation == life.conversation && mark.reader == user);
-    let mark = marks.map(|mark| mark.at).max();
+    let mark = marks_of(plain, life, user).map(|mark| mark.at).max();
     life.of_kind("read").any(|receipt| receipt.reader == user) || mark.is_some_and(|mark| life.sent_at <= mark)
+}
+
+fn marks_of<'a>(plain: &'a PlainFold, life: &'a Life, user: &'a str) -> impl Iterator<Item = &'a Mark> {
+    let of_conversation = plain.marks.iter().filter(|mark| mark.conversation == life.conversation);
+    of_conversation.filter(move |mark| mark.reader == user && !mark.is_forgotten)
 }
 
 #[test]
@@ -214,6 +216,7 @@ fn counts_are_those_of_a_model_on_random_logs() {
         for flush in records.chunks(64) {
             api.flush(flush);
         }
+        api.store.sweep_erasures();
         for user in users {
             let expected = model(&plain, user);
             assert_eq!(unread(&api, user, 1 + seed as usize), expected, "{user}, seed {seed}");

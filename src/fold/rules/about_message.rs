@@ -75,6 +75,7 @@ impl Partition {
             at: event.at,
             ack_id: event.id,
             content,
+            erasures: self.apps.get(turn.app).erasures(),
             position: turn.position,
         });
         if self.apps.get(turn.app).policy_at(event.at).notify {
@@ -135,6 +136,7 @@ impl Partition {
             recalled_by: turn.event.from,
             at: turn.event.at,
             recall_id: turn.event.id,
+            erasures: self.apps.get(turn.app).erasures(),
             position: turn.position,
         });
         Outcome::Applied

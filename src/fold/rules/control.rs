@@ -18,8 +18,12 @@ impl Partition {
         };
         let app = self.apps.intern(app_name);
         let outcome = if self.apps.meet_version(app, version) {
-            if let Control::Policy(policy) = control {
-                self.apps.add_policy(app, policy);
+            match control {
+                Control::Policy(policy) => self.apps.add_policy(app, policy),
+                Control::Erase(erase) => {
+                    self.forget(app, UserId::trusted(&erase.user), position, sink);
+                    self.apps.note_erasure(app);
+                }
             }
             sink.policy(&PolicyFact { control: fact_of(control), position });
             Outcome::Applied

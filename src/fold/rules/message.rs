@@ -18,7 +18,6 @@ const SINGLE_READERS: u32 = 1;
 struct Admission {
     limits: Limits,
     sender: Sender,
-    quota_day: Option<QuotaDay>,
     audience: Option<u32>,
 }
 
@@ -59,8 +58,9 @@ impl Partition {
             status: limits.status,
             validity_millis: limits.validity_millis,
             reader_cap: limits.reader_cap,
-            quota_day: admission.quota_day,
+            quota_day: limits.quota_day,
             audience: admission.audience,
+            erasures: self.apps.get(turn.app).erasures(),
             position: turn.position,
         });
         if let Sender::Side(side) = sender {
@@ -86,9 +86,10 @@ impl Partition {
                 validity_millis: i64::from(policy.single.validity_days) * DAY_MILLIS,
                 reader_cap: SINGLE_READERS,
                 status: MessageStatus::Stored,
+                quota_day: None,
             };
             let sender = Sender::Side(Side::of(event.from, event.to));
-            return Admission { limits, sender, quota_day: None, audience: None };
+            return Admission { limits, sender, audience: None };
         };
 
         let sender = group.members.intern(event.from, self.watermark);
@@ -101,9 +102,9 @@ impl Partition {
                 validity_millis: i64::from(policy.group.validity_days) * DAY_MILLIS,
                 reader_cap: policy.group.readers_per_message,
                 status,
+                quota_day,
             },
             sender: Sender::Member(sender),
-            quota_day,
             audience: has_audience.then(|| group.members.count_without(sender)),
         }
     }

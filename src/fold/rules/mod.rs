@@ -2,6 +2,7 @@
 
 mod about_message;
 mod control;
+mod erase;
 mod mark;
 mod message;
 mod parking;

@@ -1,7 +1,7 @@
 //! Waiting for a message: parking, settling when it comes, and the end of a wait that was in vain.
 
 use super::Turn;
-use crate::event::{AppId, Epoch, Event, MessageId};
+use crate::event::{AppId, Epoch, Event, MessageId, PartitionId};
 use crate::fold::fact::{ParkedFact, Position, RejectionFact, SettlementFact, Sink};
 use crate::fold::state::conversation::Conversation;
 use crate::fold::state::message::Message;
@@ -10,6 +10,16 @@ use crate::fold::state::slots::Slot;
 use crate::fold::{Outcome, Partition};
 
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
+
+/// A wait that is to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) conversation: Slot<Conversation>,
+    /// `epoch << 48 | offset` of the record that waits.
+    pub(super) order: u64,
+    /// Where that record stands.
+    pub(super) partition: PartitionId,
+}
 
 impl Partition {
     /// Lets a receipt or a recall wait for its message, while there is time and room.
@@ -53,21 +63,35 @@ impl Partition {
     /// Ends the waits that the watermark is past: `not_found`, as of the event that moved it.
     pub(in crate::fold) fn end_waits_that_are_over(&mut self, moved_by: Position, sink: &mut impl Sink) {
         while let Some((slot, order)) = self.deadlines.take_over(self.watermark) {
-            let Some(parked) = self.conversations.get_mut(slot).waiting.take(order) else { continue };
-            let conversation = self.conversations.get(slot);
-            let app = AppId::trusted(&self.apps.get(conversation.app).name);
-            let event: Event<'_> = parked.event(app, conversation.chat());
-            let turn = Turn {
-                event: &event,
-                conversation: conversation.key(),
-                app: conversation.app,
-                known: Some(slot),
-                position: position_of(&parked, moved_by),
-            };
-            give_out_settlement(&turn, Outcome::NotFound, sink);
-            self.ledger.count_settled(turn.app, event.body.event_type(), Outcome::NotFound);
-            self.conversations.reckon(slot);
+            if let Some(parked) = self.conversations.get_mut(slot).waiting.take(order) {
+                self.end_in_vain(slot, &parked, moved_by, sink);
+            }
         }
+    }
+
+    /// Ends one wait before its time: `not_found`, as of the record that ends it.
+    pub(super) fn end_wait(&mut self, wait: Wait, ended_by: Position, sink: &mut impl Sink) {
+        let slot = wait.conversation;
+        if let Some(parked) = self.conversations.get_mut(slot).waiting.take(wait.order) {
+            self.deadlines.remove(&parked, slot);
+            self.end_in_vain(slot, &parked, ended_by, sink);
+        }
+    }
+
+    fn end_in_vain(&mut self, slot: Slot<Conversation>, parked: &Parked, ended_by: Position, sink: &mut impl Sink) {
+        let conversation = self.conversations.get(slot);
+        let app = AppId::trusted(&self.apps.get(conversation.app).name);
+        let event: Event<'_> = parked.event(app, conversation.chat());
+        let turn = Turn {
+            event: &event,
+            conversation: conversation.key(),
+            app: conversation.app,
+            known: Some(slot),
+            position: position_of(parked, ended_by),
+        };
+        give_out_settlement(&turn, Outcome::NotFound, sink);
+        self.ledger.count_settled(turn.app, event.body.event_type(), Outcome::NotFound);
+        self.conversations.reckon(slot);
     }
 }
 

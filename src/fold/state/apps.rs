@@ -17,6 +17,7 @@ pub(crate) struct App {
     pub(crate) name: Box<str>,
     history: PolicyHistory,
     versions: BTreeSet<u64>,
+    erasures: u32,
 }
 
 impl App {
@@ -28,6 +29,11 @@ impl App {
     /// The policies met, each with from when it is in force and its version.
     pub(crate) fn policies(&self) -> impl Iterator<Item = (EventTime, u64, &Policy)> {
         self.history.versions()
+    }
+
+    /// How many erasures were met.
+    pub(crate) fn erasures(&self) -> u32 {
+        self.erasures
     }
 
     /// The version numbers met, ascending.
@@ -53,7 +59,7 @@ impl Apps {
         if let Some(known) = self.by_name.find(hash, |&slot| *self.slots.get(slot).name == *name) {
             return *known;
         }
-        let app = App { name: name.into(), history: PolicyHistory::default(), versions: BTreeSet::new() };
+        let app = App { name: name.into(), history: PolicyHistory::default(), versions: BTreeSet::new(), erasures: 0 };
         let slot = self.slots.insert(app);
         self.heap_bytes += name.len();
         let Self { slots, by_name, hasher, .. } = self;
@@ -77,6 +83,11 @@ impl Apps {
     pub(crate) fn add_policy(&mut self, slot: Slot<App>, version: &PolicyVersion) {
         self.slots.get_mut(slot).history.add(version);
         self.heap_bytes += size_of::<(EventTime, u64)>() + size_of::<Policy>();
+    }
+
+    /// Notes an erasure whose version was not met before.
+    pub(crate) fn note_erasure(&mut self, slot: Slot<App>) {
+        self.slots.get_mut(slot).erasures += 1;
     }
 
     /// All apps.

@@ -212,7 +212,8 @@ impl Conversations {
         self.slots.bytes() + self.by_key.allocation_size() + self.heap_bytes
     }
 
-    fn remove(&mut self, slot: Slot<Conversation>) {
+    /// Takes a conversation out, of which no message, wait or mark is needed any more.
+    pub(crate) fn remove(&mut self, slot: Slot<Conversation>) {
         let hash = hash_of(&self.hasher, &self.slots.get(slot).key);
         if let Ok(entry) = self.by_key.find_entry(hash, |&other| other == slot) {
             entry.remove();

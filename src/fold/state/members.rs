@@ -213,6 +213,14 @@ impl Members {
         self.users.get_mut(slot).joined_at = joined_at.unwrap_or(NEVER);
     }
 
+    /// Forgets what is known of a user whom no message in memory refers to any more.
+    pub(crate) fn forget(&mut self, slot: Slot<User>) {
+        let user = self.users.get(slot);
+        debug_assert!(user.references == 0, "messages and readers go first");
+        self.count -= u32::from(user.role.is_some());
+        self.remove(slot);
+    }
+
     /// Moves a user's mark to `at` where that is later; returns whether it moved.
     pub(crate) fn move_mark(&mut self, slot: Slot<User>, at: EventTime) -> bool {
         let user = self.users.get_mut(slot);
@@ -227,13 +235,7 @@ impl Members {
         let unneeded: Vec<Slot<User>> =
             self.users.iter().filter(|(_, user)| !user.is_needed(roster_at, watermark)).map(|(slot, _)| slot).collect();
         for slot in unneeded {
-            let hash = hash_of(&self.hasher, &self.users.get(slot).name);
-            if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == slot) {
-                entry.remove();
-            }
-            if let Some(user) = self.users.remove(slot) {
-                self.name_bytes -= user.name.len();
-            }
+            self.remove(slot);
         }
     }
 
@@ -250,6 +252,16 @@ impl Members {
     /// Bytes outside the value's own.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.users.bytes() + self.by_name.allocation_size() + self.name_bytes
+    }
+
+    fn remove(&mut self, slot: Slot<User>) {
+        let hash = hash_of(&self.hasher, &self.users.get(slot).name);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        if let Some(user) = self.users.remove(slot) {
+            self.name_bytes -= user.name.len();
+        }
     }
 }
 

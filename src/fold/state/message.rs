@@ -1,18 +1,19 @@
 //! The messages in the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use hashbrown::{HashSet, HashTable};
 
 use super::conversation::{Conversation, Sender};
 use super::readers::ReaderSet;
 use super::slots::{Slot, Slots};
 use crate::event::{EventTime, MessageId, Offset};
 use crate::fold::fact::MessageStatus;
-use crate::fold::leaves_at;
+use crate::fold::{leaves_at, quota_day_leaves_at};
+use crate::policy::QuotaDay;
 
 /// A message, and what is known of its receipts.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Message {
     /// How many of the newest readers are retained; fixed when the message was folded.
     pub(crate) reader_cap: u32,
     pub(crate) status: MessageStatus,
+    /// The local day on which it took a place, where it was opened.
+    pub(crate) quota_day: Option<QuotaDay>,
     pub(crate) is_recalled: bool,
     /// Readers with a receipt of their own, of a group message.
     pub(crate) readers: ReaderSet,
@@ -61,6 +64,7 @@ impl Message {
             validity_millis: limits.validity_millis,
             reader_cap: limits.reader_cap,
             status: limits.status,
+            quota_day: limits.quota_day,
             is_recalled: false,
             readers: ReaderSet::default(),
             peer: PeerReceipts::default(),
@@ -78,6 +82,13 @@ impl Message {
     /// Whether it has not left the state (DESIGN.md section 4, "Leaving the state").
     pub(crate) fn is_in_state(&self, watermark: EventTime) -> bool {
         watermark <= leaves_at(self.sent_at, self.validity_millis)
+    }
+
+    /// The last watermark at which it is kept in memory: while it is in the state, and while its quota day is, as an
+    /// erasure gives back the places of what it takes away.
+    fn kept_until(&self) -> EventTime {
+        let leaves_at = leaves_at(self.sent_at, self.validity_millis);
+        self.quota_day.map_or(leaves_at, |day| leaves_at.max(quota_day_leaves_at(day)))
     }
 
     /// Readers with a receipt of their own that counted.
@@ -103,6 +114,7 @@ pub(crate) struct Limits {
     pub(crate) validity_millis: i64,
     pub(crate) reader_cap: u32,
     pub(crate) status: MessageStatus,
+    pub(crate) quota_day: Option<QuotaDay>,
 }
 
 /// Width of the buckets in which messages leave memory, in ms.
@@ -114,7 +126,7 @@ pub(crate) struct Messages {
     slots: Slots<Message>,
     by_id: HashTable<Slot<Message>>,
     hasher: FixedState,
-    /// By the hour of event time within which they leave.
+    /// By the hour of event time after which they are not kept any more.
     leaving: BTreeMap<i64, Vec<Slot<Message>>>,
     /// Bytes of ids, reader sets and `leaving`.
     heap_bytes: usize,
@@ -156,10 +168,8 @@ impl Messages {
     /// Puts in a message whose id is not in the state.
     pub(crate) fn insert(&mut self, message: Message) -> Slot<Message> {
         let hash = hash_of_id(&self.hasher, message.conversation, &message.id);
-        let bucket = bucket_of(leaves_at(message.sent_at, message.validity_millis));
-        self.heap_bytes += message.id.len() + message.readers.heap_bytes();
-        let slot = self.slots.insert(message);
-        let Self { slots, by_id, hasher, leaving, .. } = self;
+        let slot = self.keep(message);
+        let Self { slots, by_id, hasher, .. } = self;
 
         let inserted = slots.get(slot);
         let is_same = |&other: &Slot<Message>| is_message(slots.get(other), inserted.conversation, &inserted.id);
@@ -177,12 +187,31 @@ impl Messages {
         if let Some(earlier) = replaced {
             slots.get_mut(earlier).is_replaced = true;
         }
-
-        let leaving_together = leaving.entry(bucket).or_default();
-        let bytes_before = leaving_together.capacity() * size_of::<Slot<Message>>();
-        leaving_together.push(slot);
-        self.heap_bytes += leaving_together.capacity() * size_of::<Slot<Message>>() - bytes_before;
         slot
+    }
+
+    /// Puts in a message that has left the state, for the place that it takes on its quota day.
+    pub(crate) fn insert_for_quota(&mut self, message: Message) {
+        // Its id may have been used again: it is found by none.
+        self.keep(Message { is_replaced: true, ..message });
+    }
+
+    /// All messages in memory, those that have left the state among them.
+    pub(crate) fn iter_kept(&self) -> impl Iterator<Item = (Slot<Message>, &Message)> {
+        self.slots.iter()
+    }
+
+    /// Takes messages out before they leave.
+    pub(crate) fn take(&mut self, taken: &[Slot<Message>]) -> Vec<Message> {
+        let buckets: BTreeSet<i64> = taken.iter().map(|slot| bucket_of(self.slots.get(*slot).kept_until())).collect();
+        let taken: HashSet<Slot<Message>, FixedState> = taken.iter().copied().collect();
+        for bucket in buckets {
+            // A place that is used again must not be taken out with those that leave here.
+            if let Some(leaving_together) = self.leaving.get_mut(&bucket) {
+                leaving_together.retain(|slot| !taken.contains(slot));
+            }
+        }
+        taken.into_iter().filter_map(|slot| self.remove(slot)).collect()
     }
 
     /// Changes the readers of a message, keeping the books of its size.
@@ -212,6 +241,17 @@ impl Messages {
         self.slots.bytes() + self.by_id.allocation_size() + self.heap_bytes
     }
 
+    fn keep(&mut self, message: Message) -> Slot<Message> {
+        let bucket = bucket_of(message.kept_until());
+        self.heap_bytes += message.id.len() + message.readers.heap_bytes();
+        let slot = self.slots.insert(message);
+        let leaving_together = self.leaving.entry(bucket).or_default();
+        let bytes_before = leaving_together.capacity() * size_of::<Slot<Message>>();
+        leaving_together.push(slot);
+        self.heap_bytes += leaving_together.capacity() * size_of::<Slot<Message>>() - bytes_before;
+        slot
+    }
+
     fn remove(&mut self, slot: Slot<Message>) -> Option<Message> {
         let message = self.slots.find(slot)?;
         if !message.is_replaced {
@@ -225,8 +265,8 @@ impl Messages {
     }
 }
 
-fn bucket_of(leaves_at: EventTime) -> i64 {
-    leaves_at.millis().div_euclid(LEAVING_BUCKET_MILLIS)
+fn bucket_of(kept_until: EventTime) -> i64 {
+    kept_until.millis().div_euclid(LEAVING_BUCKET_MILLIS)
 }
 
 fn is_message(message: &Message, conversation: Slot<Conversation>, id: &str) -> bool {
@@ -253,6 +293,7 @@ mod tests {
             validity_millis: 24 * HOUR,
             reader_cap: 1,
             status: MessageStatus::Stored,
+            quota_day: None,
         };
         Message::new(MessageId::trusted(id), Slot::from_number(0), Sender::side_for_tests(), limits)
     }

@@ -87,6 +87,12 @@ impl Parked {
         }
     }
 
+    /// Who acts.
+    pub(crate) fn from(&self) -> UserId<'_> {
+        let [id_end, from_end, ..] = self.ends;
+        UserId::trusted(self.text(id_end, from_end))
+    }
+
     /// The message it waits for.
     pub(crate) fn message(&self) -> MessageId<'_> {
         let [_, _, to_end, message_end] = self.ends;

@@ -26,6 +26,15 @@ impl Quota {
         }
     }
 
+    /// Takes one back.
+    pub(crate) fn give_back(&mut self, day: QuotaDay) {
+        if let Some((_, opened)) = self.days.iter_mut().find(|(date, _)| *date == day) {
+            *opened = opened.saturating_sub(1);
+        }
+        // Restored states hold no day without messages.
+        self.days.retain(|(_, opened)| *opened > 0);
+    }
+
     /// Drops the days that have left the state.
     pub(crate) fn drop_past(&mut self, watermark: EventTime) {
         self.days.retain(|(day, _)| is_quota_day_needed(*day, watermark));

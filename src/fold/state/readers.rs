@@ -50,6 +50,26 @@ impl ReaderSet {
         }
     }
 
+    /// Takes a reader out; false where he was not in.
+    pub(crate) fn remove(&mut self, reader: Slot<User>) -> bool {
+        let number = reader.number();
+        match self {
+            Self::Few(numbers) => {
+                let Ok(place) = numbers.binary_search(&number) else { return false };
+                numbers.remove(place);
+                true
+            }
+            Self::Many { words, count } => {
+                let Some(word) = words.get_mut((number / WORD_BITS) as usize) else { return false };
+                let bit = 1 << (number % WORD_BITS);
+                let was_in = *word & bit != 0;
+                *word &= !bit;
+                *count -= u32::from(was_in);
+                was_in
+            }
+        }
+    }
+
     /// Whether a reader is in.
     pub(crate) fn contains(&self, reader: Slot<User>) -> bool {
         let number = reader.number();
@@ -140,6 +160,20 @@ mod tests {
         }
         assert_eq!(slots_of(&set), (0..500).collect::<Vec<_>>());
         assert_eq!(set.heap_bytes(), 64);
+    }
+
+    #[test]
+    fn a_reader_is_taken_out_of_a_list_and_of_a_bitmap() {
+        for readers in [3, 500] {
+            let mut set = ReaderSet::default();
+            (0..readers).for_each(|number| assert!(set.insert(Slot::from_number(number))));
+            assert!(set.remove(Slot::from_number(1)));
+            assert!(!set.remove(Slot::from_number(1)), "he is out already");
+            assert!(!set.remove(Slot::from_number(9_999)), "he was never in");
+            assert_eq!(set.len(), readers - 1);
+            assert!(!set.contains(Slot::from_number(1)));
+            assert!(set.insert(Slot::from_number(1)));
+        }
     }
 
     #[test]

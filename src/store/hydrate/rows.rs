@@ -66,6 +66,7 @@ pub(super) struct MessageRow<'a> {
     conversation: &'a str,
     message: &'a str,
     sent_at: i64,
+    erasures: u32,
     chat: i8,
     sender: &'a str,
     recipient: &'a str,
@@ -98,6 +99,7 @@ impl MessageRow<'_> {
             reader_cap: self.reader_cap,
             quota_day: self.quota_day.map(QuotaDay::from_days),
             audience: self.audience,
+            erasures: self.erasures,
             position: self.position(),
         })
     }
@@ -111,6 +113,7 @@ pub(super) struct ReceiptRow<'a> {
     sent_at: i64,
     kind: i8,
     reader: &'a str,
+    erasures: u32,
     at: i64,
     ack_id: &'a str,
     content: Option<&'a str>,
@@ -136,6 +139,7 @@ impl ReceiptRow<'_> {
             at: EventTime::from_millis(self.at),
             ack_id: AckId::trusted(self.ack_id),
             content: self.content,
+            erasures: self.erasures,
             position: self.position(),
         })
     }
@@ -147,6 +151,7 @@ pub(super) struct RecallRow<'a> {
     conversation: &'a str,
     message: &'a str,
     sent_at: i64,
+    erasures: u32,
     recalled_by: &'a str,
     at: i64,
     recall_id: &'a str,
@@ -170,6 +175,7 @@ impl RecallRow<'_> {
             recalled_by: UserId::trusted(self.recalled_by),
             at: EventTime::from_millis(self.at),
             recall_id: AckId::trusted(self.recall_id),
+            erasures: self.erasures,
             position: self.position(),
         })
     }

@@ -7,7 +7,7 @@ WITH
     CAST(? AS Array(Int64)) AS floors,
     if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
 SELECT
-    app, conversation, message, sent_at, chat, sender, recipient, status, validity_ms, reader_cap, quota_day, audience,
+    app, conversation, message, sent_at, erasures, chat, sender, recipient, status, validity_ms, reader_cap, quota_day, audience,
     epoch, partition, offset, own_offset, record_time, home
 FROM messages
 WHERE has(wanted, home)

@@ -1,5 +1,5 @@
 -- Control records applied before the committed offsets. Every partition of an older epoch had its copy, and each counts
--- for every partition now: the first copy of a version is enough.
+-- for every partition now: of a policy the first copy is enough, of an erasure each says what stands in front of it.
 WITH
     toUInt16(?) AS current_epoch,
     toUInt32(?) AS partition_count,
@@ -13,4 +13,4 @@ WHERE epoch < current_epoch
    OR (epoch = current_epoch AND has(wanted, partition)
        AND offset < transform(partition, wanted, committed, toUInt64(0)))
 ORDER BY app, version, epoch, offset
-LIMIT 1 BY app, version, epoch, if(epoch = current_epoch, partition, 0)
+LIMIT 1 BY app, version, epoch, if(epoch = current_epoch OR type = 'erase', partition, 0)

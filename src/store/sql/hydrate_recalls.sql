@@ -7,7 +7,7 @@ WITH
     CAST(? AS Array(Int64)) AS floors,
     if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
 SELECT
-    app, conversation, message, sent_at, recalled_by, at, recall_id,
+    app, conversation, message, sent_at, erasures, recalled_by, at, recall_id,
     own_epoch, own_partition, epoch, offset, own_offset, record_time, home
 FROM recalls
 WHERE has(wanted, home)

@@ -266,6 +266,7 @@ fn message<'a>(row: &Columns<'a>) -> MessageFact<'a> {
         reader_cap: row.number("reader_cap") as u32,
         quota_day: row.optional_number("quota_day").map(|days| QuotaDay::from_days(days as i32)),
         audience: row.optional_number("audience").map(|audience| audience as u32),
+        erasures: row.number("erasures") as u32,
         position: position(row),
     }
 }
@@ -281,6 +282,7 @@ fn receipt<'a>(row: &Columns<'a>) -> ReceiptFact<'a> {
         at: time(row, "at"),
         ack_id: AckId::trusted(row.text("ack_id")),
         content: row.optional_text("content"),
+        erasures: row.number("erasures") as u32,
         position: position(row),
     }
 }
@@ -294,6 +296,7 @@ fn recall<'a>(row: &Columns<'a>) -> RecallFact<'a> {
         recalled_by: UserId::trusted(row.text("recalled_by")),
         at: time(row, "at"),
         recall_id: AckId::trusted(row.text("recall_id")),
+        erasures: row.number("erasures") as u32,
         position: position(row),
     }
 }

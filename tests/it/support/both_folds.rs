@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bumpalo::Bump;
-use seenby::fold::fact::Measure;
+use seenby::fold::fact::{ControlFact, Measure};
 
 use super::fold::{Fact, Fold};
 use super::plain_fold::{LogRecord, Notification, PlainFold, Rejection};
@@ -51,6 +51,7 @@ impl Findings {
             ..Self::default()
         };
         let mut cells = BTreeMap::new();
+        let mut has_erasures = false;
         let mut members: BTreeMap<(String, String), Option<(String, i64)>> = BTreeMap::new();
         for fact in &fold.recorder.facts {
             match fact {
@@ -64,7 +65,8 @@ impl Findings {
                         ..FoundLife::default()
                     };
                     let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
-                    assert!(found.lives.insert(key, life).is_none(), "one life a place");
+                    let earlier = found.lives.insert(key, life);
+                    assert!(earlier.is_none() || has_erasures, "one life a place");
                 }
                 Fact::Receipt(fact) => {
                     let key = (fact.conversation.to_string(), fact.message.to_string(), fact.sent_at.millis());
@@ -123,7 +125,14 @@ impl Findings {
                     let cell = (fact.measure, fact.app, fact.event_type, fact.outcome);
                     cells.insert((cell, fact.hour), fact.total);
                 }
-                Fact::Parked(_) | Fact::Settlement(_) | Fact::Policy(_) => {}
+                Fact::Policy(fact) => {
+                    if let ControlFact::Erase { app, user, .. } = fact.control {
+                        has_erasures = true;
+                        let groups = format!("{app}/g/");
+                        members.retain(|(key, member), _| !key.starts_with(&groups) || member != user.as_str());
+                    }
+                }
+                Fact::Parked(_) | Fact::Settlement(_) => {}
             }
         }
         for (((measure, app, event_type, outcome), _), total) in cells {

@@ -91,8 +91,8 @@ fn is_the_same_control(control: &Control, plain: &PlainControl) {
             assert_eq!((&by_decoder.app, by_decoder.version), (app, *version));
             has_the_same_limits(by_decoder, policy);
         }
-        (Control::Erase(erase), PlainControl::Erase { app, version }) => {
-            assert_eq!((&erase.app, erase.version), (app, *version));
+        (Control::Erase(erase), PlainControl::Erase { app, version, user }) => {
+            assert_eq!((&erase.app, erase.version, &erase.user), (app, *version, user));
         }
         _ => panic!("{control:?} is not {plain:?}"),
     }

@@ -416,7 +416,9 @@ pub fn restored<'a>(facts: &[Fact<'a>], committed: Offset, shuffle: impl FnOnce(
 /// The state after all facts of [`ONLY_PARTITION`] went into `restore`.
 pub fn restored_from(facts: &[Fact<'_>], mut restore: Restore) -> Partition {
     let epoch = ONLY_PARTITION.epoch;
-    for fact in facts {
+    let (control, others): (Vec<&Fact<'_>>, Vec<&Fact<'_>>) =
+        facts.iter().partition(|fact| matches!(fact, Fact::Policy(_)));
+    for fact in control.into_iter().chain(others) {
         match fact {
             Fact::Message(fact) => restore.message(epoch, fact),
             Fact::Receipt(fact) => restore.receipt(epoch, fact),

@@ -8,7 +8,7 @@ use bumpalo::Bump;
 use seenby::config::ClickHouseConfig;
 use seenby::event::{Epoch, Offset, PartitionId};
 use seenby::fold::{Outcome, Partition, PartitionIdentity};
-use seenby::store::{ClickHouseStore, RowBatch, Store as _, TopicIdentity, connect, migrate};
+use seenby::store::{ClickHouseStore, Eraser, RowBatch, Store as _, TopicIdentity, connect, migrate};
 use tokio::runtime::Runtime;
 
 use super::clickhouse;
@@ -51,6 +51,14 @@ impl TestStore {
 
     pub fn execute(&self, sql: &str) {
         self.runtime.block_on(self.client().query(sql).execute()).unwrap();
+    }
+
+    /// Takes out what is about erased users, as the worker that owns partition 0 does, once.
+    pub fn sweep_erasures(&self) {
+        let eraser = Eraser::new(&self.config);
+        for erasure in self.runtime.block_on(eraser.pending()).unwrap() {
+            self.runtime.block_on(eraser.sweep(&erasure)).unwrap();
+        }
     }
 
     /// Rows of a table as the engine has them, duplicates that are not merged yet among them.

@@ -7,6 +7,7 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
+mod erasing;
 pub mod policy;
 pub mod reading;
 mod rules;
@@ -61,6 +62,8 @@ pub struct Life {
     pub recalled: Option<(String, i64, String)>,
     /// When the mark was set that read it.
     pub read_by_mark: Option<i64>,
+    /// Its sender was forgotten since, or a side of its single chat.
+    pub is_forgotten: bool,
     pub partition: u32,
     pub offset: u64,
 }
@@ -76,6 +79,10 @@ pub struct Receipt {
     pub content: Option<String>,
     /// The offset of its own record.
     pub own_offset: u64,
+    /// Its reader was forgotten since.
+    pub is_forgotten: bool,
+    /// The counts of its message hold it: what had left the state when its reader was forgotten is not counted anew.
+    pub is_counted: bool,
 }
 
 /// Somebody to be told of one receipt or mark, exactly once.
@@ -115,6 +122,8 @@ pub struct Mark {
     pub ack_id: String,
     pub partition: u32,
     pub offset: u64,
+    /// Its reader was forgotten since, or a side of its single chat.
+    pub is_forgotten: bool,
 }
 
 /// Everything that follows from a log.
@@ -212,15 +221,18 @@ impl PlainFold {
 
     fn control(&mut self, record: &LogRecord<'_>, control: PlainControl) -> (String, String, &'static str) {
         let partition = self.partitions.entry(record.partition).or_default();
-        let (app, event_type, version, policy) = match control {
-            PlainControl::Policy { app, version, policy } => (app, "policy", version, Some(policy)),
-            PlainControl::Erase { app, version } => (app, "erase", version, None),
+        let (app, event_type, version) = match &control {
+            PlainControl::Policy { app, version, .. } => (app.clone(), "policy", *version),
+            PlainControl::Erase { app, version, .. } => (app.clone(), "erase", *version),
         };
         if !partition.versions.insert((app.clone(), version)) {
             return (app, event_type.to_owned(), "duplicate");
         }
-        if let Some(policy) = policy {
-            partition.policies.entry(app.clone()).or_default().push(policy);
+        match control {
+            PlainControl::Policy { policy, .. } => {
+                partition.policies.entry(app.clone()).or_default().push(policy);
+            }
+            PlainControl::Erase { user, .. } => self.erase(record.partition, &app, &user),
         }
         (app, event_type.to_owned(), "applied")
     }
@@ -278,9 +290,9 @@ impl PlainFold {
 }
 
 impl Life {
-    /// Receipts of a kind in log order.
+    /// Receipts of a kind that are counted, in log order.
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Receipt> {
-        self.receipts.iter().filter(move |receipt| receipt.kind == kind)
+        self.receipts.iter().filter(move |receipt| receipt.kind == kind && receipt.is_counted)
     }
 
     /// How many readers have a receipt of their own.

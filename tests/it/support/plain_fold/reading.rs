@@ -56,7 +56,7 @@ impl PlainEvent {
 #[derive(Clone, Debug)]
 pub enum PlainControl {
     Policy { app: String, version: u64, policy: PlainPolicy },
-    Erase { app: String, version: u64 },
+    Erase { app: String, version: u64, user: String },
 }
 
 pub fn read_event(value: &[u8]) -> Option<PlainEvent> {
@@ -146,8 +146,8 @@ pub fn read_control(header: &[u8], value: &[u8]) -> Option<PlainControl> {
         return Some(PlainControl::Policy { policy: PlainPolicy::read(&record, version)?, app, version });
     }
     let is_known = |name: &String| matches!(name.as_str(), "type" | "app" | "version" | "user");
-    let names_a_user = record.get("user")?.as_str().is_some_and(is_id);
-    (names_a_user && record.keys().all(is_known)).then_some(PlainControl::Erase { app, version })
+    let user = record.get("user")?.as_str().filter(|user| is_id(user))?.to_owned();
+    record.keys().all(is_known).then_some(PlainControl::Erase { app, version, user })
 }
 
 /// Whether a control record, or an object of limits in it, has two fields of one name. A map keeps the last of them.

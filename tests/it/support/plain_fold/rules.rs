@@ -109,6 +109,7 @@ impl PlainFold {
             receipts: Vec::new(),
             recalled: None,
             read_by_mark: None,
+            is_forgotten: false,
             partition: place.partition,
             offset: place.offset,
         });
@@ -169,7 +170,7 @@ impl PlainFold {
         }
     }
 
-    fn note_settled(&mut self, partition: u32, own_offset: u64, event: &PlainEvent, outcome: &'static str) {
+    pub(super) fn note_settled(&mut self, partition: u32, own_offset: u64, event: &PlainEvent, outcome: &'static str) {
         *self.settled.entry((event.app.clone(), event.event_type.clone(), outcome)).or_default() += 1;
         if is_rejected(outcome) {
             self.rejections.push(Rejection { outcome, partition, own_offset, is_settled: true });
@@ -207,7 +208,7 @@ impl PlainFold {
         let is_member = conversation.roster_at.is_none()
             || conversation.users.get(&event.from).is_some_and(|standing| standing.role.is_some());
         let life = &self.lives[number];
-        let has_counted = life.receipts.iter().any(|receipt| receipt.kind == kind && receipt.reader == event.from);
+        let has_counted = life.of_kind(kind).any(|receipt| receipt.reader == event.from);
         if event.from == life.sender {
             return "own_message";
         }
@@ -240,6 +241,8 @@ impl PlainFold {
             reader: event.from.clone(),
             content: event.content.clone(),
             own_offset: place.own_offset,
+            is_forgotten: false,
+            is_counted: true,
         });
         let group_read_count = life.is_group.then(|| life.distinct());
         let delay = (event.at - life.sent_at).max(0);
@@ -281,6 +284,7 @@ impl PlainFold {
             ack_id: event.id.clone(),
             partition: place.partition,
             offset: place.offset,
+            is_forgotten: false,
         });
         if event.is_group || event.from == event.to {
             return "applied";

@@ -1,0 +1,4 @@
+-- As of messages.
+ALTER TABLE ${database}.receipts ${on_cluster}
+    ADD COLUMN IF NOT EXISTS erasures UInt32 AFTER reader,    -- how many erasures of the app stand in front of it
+    MODIFY ORDER BY (app, conversation, message, sent_at, kind, reader, erasures)

@@ -1,0 +1,306 @@
+//! Erasures: what is about a user in front of his erasure is taken out of the tables.
+//!
+//! The fold has forgotten him at the record; rows in front of it count as not there from then on, whether they were
+//! deleted yet or not ([`crate::fold::Restore`]). So this may happen at any time behind the record, be cut anywhere and
+//! run again, and whatever a dead worker writes late is taken out by the next run.
+
+use std::time::Duration;
+
+use clickhouse::query::Query;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::connection::{Attempt, connect, statement_timeout};
+use super::{StoreError, Table};
+use crate::config::ClickHouseConfig;
+use crate::event::{Epoch, Offset, PartitionId};
+
+/// Deletes go through every part of a table: they may take so many times as long as another statement.
+const WHOLE_TABLES_TIMEOUTS: u32 = 10;
+
+/// Messages of which receipts and recalls are deleted at a time: bounds the statement.
+const MESSAGES_AT_ONCE: u64 = 1_000;
+
+/// An erasure, and where its copies stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// The tenant.
+    pub app: String,
+    /// Who is forgotten.
+    pub user: String,
+    /// Its number among the control records of the app: the writer's clock in ms.
+    pub version: u64,
+    /// The generation in whose log it stands.
+    pub epoch: Epoch,
+    /// The copy of each partition that has met it.
+    pub copies: Vec<(PartitionId, Offset)>,
+    /// When ClickHouse was asked for it, in ms of its clock.
+    looked_at: i64,
+}
+
+/// Takes rows out of the tables of one database.
+#[derive(Clone, Debug)]
+pub struct Eraser {
+    client: Client,
+    timeout: Duration,
+}
+
+/// How a table names whom its rows are about, and where the record of a row stands.
+#[derive(Clone, Copy, Debug)]
+struct Subject {
+    table: Table,
+    /// The column of the user.
+    user: &'static str,
+    /// Whether the record may stand elsewhere than the row: then it has columns of its own.
+    has_own_place: bool,
+}
+
+impl Subject {
+    const fn of(table: Table, user: &'static str) -> Self {
+        Self { table, user, has_own_place: false }
+    }
+
+    const fn with_own_place(table: Table, user: &'static str) -> Self {
+        Self { table, user, has_own_place: true }
+    }
+
+    /// A statement about this table, of parts whose columns are not named yet.
+    fn statement(self, parts: &[&str]) -> String {
+        let (own_epoch, own_partition, own_offset) = if self.has_own_place {
+            ("own_epoch", "own_partition", "own_offset")
+        } else {
+            ("epoch", "partition", "offset")
+        };
+        let named = parts.concat().replace("${table}", self.table.name()).replace("${user}", self.user);
+        named
+            .replace("${own_epoch}", own_epoch)
+            .replace("${own_partition}", own_partition)
+            .replace("${own_offset}", own_offset)
+    }
+}
+
+const MESSAGES: Subject = Subject::of(Table::Messages, "sender");
+const RECEIPTS: Subject = Subject::with_own_place(Table::Receipts, "reader");
+const RECALLS: Subject = Subject::with_own_place(Table::Recalls, "recalled_by");
+const REJECTIONS: Subject = Subject::with_own_place(Table::Rejections, "user");
+
+/// Tables whose rows go by the user that they name, and by his single chats; messages last, as what is about them is found
+/// by them.
+const BY_USER: [Subject; 9] = [
+    RECEIPTS,
+    RECALLS,
+    Subject::of(Table::RosterChanges, "user"),
+    Subject::of(Table::Marks, "reader"),
+    Subject::with_own_place(Table::Parked, "user"),
+    Subject::with_own_place(Table::Settlements, "user"),
+    Subject::of(Table::MessageCounts, "sender"),
+    Subject::of(Table::SenderCounts, "sender"),
+    MESSAGES,
+];
+
+const IN_FRONT: &str = include_str!("sql/erasures_in_front.sql");
+const ABOUT_USER: &str = include_str!("sql/erasures_about_user.sql");
+const ABOUT_MESSAGES: &str = include_str!("sql/erasures_about_messages.sql");
+const ABOUT_REJECTIONS: &str = include_str!("sql/erasures_about_rejections.sql");
+const SENT: &str = include_str!("sql/erasures_sent.sql");
+const OF_MESSAGES: &str = include_str!("sql/erasures_of_messages.sql");
+const COUNT: &str = include_str!("sql/erasures_count.sql");
+const DELETE: &str = "DELETE FROM ${table} WHERE\n";
+
+/// Rows of a whole roster name more than one user: what the ledger counts is their head, which names none.
+const WITHOUT_ROSTERS: &str = "AND change != 'by_roster'\n";
+
+#[derive(Row, Deserialize)]
+struct ErasureRow {
+    app: String,
+    version: u64,
+    user: String,
+    epoch: u16,
+    partitions: Vec<u32>,
+    offsets: Vec<u64>,
+    looked_at: i64,
+}
+
+#[derive(Row, Deserialize)]
+struct SentRow {
+    conversation: String,
+    message: String,
+    sent_at: i64,
+}
+
+#[derive(Row, Deserialize)]
+struct CountRow {
+    rows: u64,
+}
+
+impl Eraser {
+    /// Connects on the first question.
+    pub fn new(config: &ClickHouseConfig) -> Self {
+        Self { client: connect(config), timeout: statement_timeout(config) }
+    }
+
+    /// Erasures that workers have met and whose rows are to be taken out. In front of those of which every partition has
+    /// committed the copy nothing is read back any more: the caller looks to it.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn pending(&self) -> Result<Vec<Erasure>, StoreError> {
+        let query = self.client.query(include_str!("sql/erasures_pending.sql"));
+        let attempt = Attempt { doing: "reading", target: "policies", timeout: self.timeout };
+        let rows: Vec<ErasureRow> = attempt.bounded(query.fetch_all()).await?;
+        Ok(rows.into_iter().map(Erasure::from).collect())
+    }
+
+    /// Takes out what is about the user in front of the erasure, and notes it. Returns how many rows were there by table.
+    ///
+    /// # Errors
+    /// What ClickHouse said; what was not taken out is taken out the next time.
+    pub async fn sweep(&self, erasure: &Erasure) -> Result<Vec<(Table, u64)>, StoreError> {
+        let found = self.rows_in_front(erasure).await?;
+        if found.iter().any(|(_, rows)| *rows > 0) {
+            // First, or a hydration would miss the rows.
+            self.run("dropped", erasure, include_str!("sql/erasures_begin.sql")).await?;
+            self.count(erasure).await?;
+            self.delete_about_messages(erasure).await?;
+            self.unname_recalls(erasure).await?;
+            let is_found = |table: Table| found.iter().any(|(found, rows)| *found == table && *rows > 0);
+            for subject in BY_USER.into_iter().filter(|subject| is_found(subject.table)) {
+                self.delete(erasure, subject, &[ABOUT_USER]).await?;
+            }
+            if is_found(Table::Rejections) {
+                self.delete(erasure, REJECTIONS, &[ABOUT_REJECTIONS]).await?;
+            }
+        }
+        self.note_swept(erasure).await?;
+        Ok(found)
+    }
+
+    /// How many rows about the user stand in front of the erasure, by table.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn rows_in_front(&self, erasure: &Erasure) -> Result<Vec<(Table, u64)>, StoreError> {
+        let mut found = Vec::with_capacity(BY_USER.len() + 1);
+        for (subject, about) in
+            BY_USER.map(|subject| (subject, ABOUT_USER)).into_iter().chain([(REJECTIONS, ABOUT_REJECTIONS)])
+        {
+            let head = "SELECT count() AS rows FROM ${table} WHERE\n";
+            let statement = subject.statement(&[head, about, "AND\n", IN_FRONT]);
+            let attempt = self.attempt("counting", subject.table.name());
+            let row: CountRow = attempt.bounded(self.query(&statement, erasure).fetch_one()).await?;
+            found.push((subject.table, row.rows));
+        }
+        Ok(found)
+    }
+
+    /// Counts what is about to go: the check of totals lets so many records be without rows.
+    async fn count(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        for subject in BY_USER {
+            let is_counted = !matches!(subject.table, Table::MessageCounts | Table::SenderCounts);
+            let of_roster = if subject.table == Table::RosterChanges { WITHOUT_ROSTERS } else { "" };
+            let group_by = "GROUP BY epoch, partition";
+            let with_messages: &[&str] = match subject.table {
+                Table::Receipts => {
+                    &[COUNT, "((", ABOUT_USER, ") OR (", ABOUT_MESSAGES, "))\nAND\n", IN_FRONT, group_by]
+                }
+                // Those of other people's messages stay, without a name.
+                Table::Recalls => &[
+                    COUNT,
+                    "(",
+                    ABOUT_MESSAGES,
+                    "OR conversation LIKE concat({app:String}, '/u/%')\nAND ",
+                    ABOUT_USER,
+                    ")\nAND\n",
+                    IN_FRONT,
+                    group_by,
+                ],
+                _ => &[COUNT, ABOUT_USER, of_roster, "AND\n", IN_FRONT, group_by],
+            };
+            if is_counted {
+                self.run(subject.table.name(), erasure, &subject.statement(with_messages)).await?;
+            }
+        }
+        let statement =
+            REJECTIONS.statement(&[COUNT, ABOUT_REJECTIONS, "AND\n", IN_FRONT, "GROUP BY epoch, partition"]);
+        self.run(Table::Rejections.name(), erasure, &statement).await
+    }
+
+    /// Deletes the group messages he sent with their receipts and recalls, some at a time: where it is cut, the rest is
+    /// still found by its messages.
+    async fn delete_about_messages(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let select =
+            "SELECT DISTINCT conversation, message, toUnixTimestamp64Milli(sent_at) AS sent_at FROM messages WHERE\n";
+        let limit = format!("LIMIT {MESSAGES_AT_ONCE}");
+        let statement = MESSAGES.statement(&[select, SENT, "AND\n", IN_FRONT, &limit]);
+        loop {
+            let attempt = self.attempt("reading", "messages");
+            let sent: Vec<SentRow> = attempt.bounded(self.query(&statement, erasure).fetch_all()).await?;
+            if sent.is_empty() {
+                return Ok(());
+            }
+            for subject in [RECEIPTS, RECALLS, MESSAGES] {
+                let statement = subject.statement(&[DELETE, OF_MESSAGES, "AND\n", IN_FRONT]);
+                let query = self
+                    .query(&statement, erasure)
+                    .param("conversations", sent.iter().map(|row| row.conversation.as_str()).collect::<Vec<_>>())
+                    .param("messages", sent.iter().map(|row| row.message.as_str()).collect::<Vec<_>>())
+                    .param("sent_at", sent.iter().map(|row| row.sent_at).collect::<Vec<_>>());
+                self.attempt("erasing", subject.table.name()).bounded(query.execute()).await?;
+            }
+        }
+    }
+
+    async fn unname_recalls(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let statement = RECALLS.statement(&[include_str!("sql/erasures_unname_recalls.sql"), IN_FRONT]);
+        self.run(Table::Recalls.name(), erasure, &statement).await
+    }
+
+    async fn delete(&self, erasure: &Erasure, subject: Subject, about: &[&str]) -> Result<(), StoreError> {
+        let statement = subject.statement(&[DELETE, &about.concat(), "AND\n", IN_FRONT]);
+        self.run(subject.table.name(), erasure, &statement).await
+    }
+
+    async fn note_swept(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let statement = "INSERT INTO erasure_sweeps (app, version, swept_at)\n\
+            SELECT {app:String}, {version:UInt64}, fromUnixTimestamp64Milli({looked_at:Int64}, 'UTC')";
+        let query = self.query(statement, erasure).param("looked_at", erasure.looked_at);
+        self.attempt("writing", "erasure_sweeps").bounded(query.execute()).await
+    }
+
+    async fn run(&self, target: &'static str, erasure: &Erasure, statement: &str) -> Result<(), StoreError> {
+        self.attempt("erasing", target).bounded(self.query(statement, erasure).execute()).await
+    }
+
+    /// A statement with the parameters that say which erasure.
+    fn query(&self, statement: &str, erasure: &Erasure) -> Query {
+        let as_json = |text: &str| serde_json::Value::from(text).to_string();
+        self.client
+            .query(statement)
+            .param("app", &erasure.app)
+            .param("user", &erasure.user)
+            .param("spelled_app", as_json(&erasure.app))
+            .param("spelled_user", as_json(&erasure.user))
+            .param("version", erasure.version)
+            .param("epoch", erasure.epoch.get())
+            .param("partitions", erasure.copies.iter().map(|(partition, _)| partition.get()).collect::<Vec<_>>())
+            .param("offsets", erasure.copies.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>())
+    }
+
+    fn attempt(&self, doing: &'static str, target: &'static str) -> Attempt<'static> {
+        Attempt { doing, target, timeout: self.timeout * WHOLE_TABLES_TIMEOUTS }
+    }
+}
+
+impl From<ErasureRow> for Erasure {
+    fn from(row: ErasureRow) -> Self {
+        let copies = row.partitions.into_iter().map(PartitionId::new).zip(row.offsets.into_iter().map(Offset::new));
+        Self {
+            app: row.app,
+            user: row.user,
+            version: row.version,
+            epoch: Epoch::new(row.epoch),
+            copies: copies.collect(),
+            looked_at: row.looked_at,
+        }
+    }
+}
