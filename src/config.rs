@@ -146,6 +146,8 @@ pub struct WorkerConfig {
     /// Days for which every flush boundary stays in the ledger, 1 to 365: so far back workers can go to build their state
     /// again and `seenby verify` can begin anywhere. Of older hours one boundary is kept each; their totals stay exact.
     pub ledger_detail_days: u32,
+    /// How often the worker that owns partition 0 looks for erasures to carry out in the tables, in ms.
+    pub erasure_interval_ms: u64,
 }
 
 /// The query endpoint.
@@ -320,6 +322,7 @@ impl Default for WorkerConfig {
             max_poll_interval_ms: 300_000,
             retention_days: 180,
             ledger_detail_days: 7,
+            erasure_interval_ms: 5_000,
         }
     }
 }

@@ -218,7 +218,7 @@ fn parse_day(value: &str) -> Result<QuotaDay, ApiError> {
 }
 
 /// DESIGN.md section 2.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let is_allowed = |letter: char| !(letter == '/' || letter == '#' || letter.is_whitespace() || letter.is_control());
     (1..=MAX_ID_BYTES).contains(&text.len()) && text.chars().all(is_allowed)
 }

@@ -48,6 +48,7 @@ mod singles;
 mod statistics;
 mod time_range;
 mod unread;
+mod user_data;
 mod viewing;
 
 use std::sync::Arc;
@@ -101,6 +102,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         .route("/v1/{org}/{app}/groups/{group}/receipt-check", post(group_quota::receipt_check))
         .route("/v1/{org}/{app}/users/{user}/unread", get(unread::unread))
         .route("/v1/{org}/{app}/users/{user}/statistics", get(statistics::statistics))
+        .route("/v1/{org}/{app}/users/{user}/data", get(user_data::user_data).delete(user_data::erase_user_data))
         .route("/v1/{org}/{app}/latency", get(latency::latency))
         .route("/v1/{org}/{app}/outcomes", get(outcomes::outcomes))
         .route("/v1/{org}/{app}/policy", get(policies::policy_in_force).put(policies::put_policy))

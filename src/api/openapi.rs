@@ -8,7 +8,7 @@ use super::{
     development_tokens, easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics,
     unread,
 };
-use super::{receipts_query, singles};
+use super::{receipts_query, singles, user_data};
 use crate::observe::routes as operation;
 
 #[derive(OpenApi)]
@@ -25,6 +25,8 @@ use crate::observe::routes as operation;
         group_quota::receipt_check,
         unread::unread,
         statistics::statistics,
+        user_data::user_data,
+        user_data::erase_user_data,
         latency::latency,
         outcomes::outcomes,
         policies::policy_in_force,

@@ -135,6 +135,7 @@ impl Config {
         require(worker.flush_bytes >= 1, "worker.flush_bytes", "must be at least 1")?;
         require(worker.memory_limit_bytes >= 1, "worker.memory_limit_bytes", "must be at least 1")?;
         require(worker.retention_days <= 36_500, "worker.retention_days", "must be at most 36500, or 0 for ever")?;
+        require(worker.erasure_interval_ms > 0, "worker.erasure_interval_ms", "must be at least 1")?;
         let is_in_range = (1..=365).contains(&worker.ledger_detail_days);
         require(is_in_range, "worker.ledger_detail_days", "must be from 1 to 365")?;
         require(worker.session_timeout_ms >= 1, "worker.session_timeout_ms", "must be at least 1")?;

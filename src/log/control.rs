@@ -1,6 +1,6 @@
 //! Control records: one copy in every partition of the events topic (DESIGN.md section 2).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfig;
@@ -18,6 +18,13 @@ use crate::event::{CONTROL_HEADER, EventType};
 
 /// How long writing one record to every partition may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The version of the next control record: this machine's clock in ms, or the one after the version written last where
+/// that is later.
+pub fn next_version(last: u64) -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX).max(last.saturating_add(1))
+}
 
 /// Remembers which partitions have acknowledged.
 #[derive(Default)]

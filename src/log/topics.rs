@@ -1,5 +1,7 @@
 //! The three topics: made or checked before a worker starts.
 
+use std::time::Duration;
+
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig;
@@ -10,6 +12,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::SourceError;
 use super::client::{self, ClientKind, REQUEST_TIMEOUT};
 use crate::config::KafkaConfig;
+
+/// Somebody waits for the answer, and can do without it.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is known of the topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,49 @@ pub fn prepare(kafka: &KafkaConfig) -> Result<Topics, SourceError> {
         tracing::warn!(%error, "what record times are stays unchecked");
     }
     Ok(Topics { event_partitions })
+}
+
+/// How long a topic keeps its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRetention {
+    /// Its name.
+    pub topic: String,
+    /// The age at which a segment may go, in ms; `None` for never.
+    pub retention_millis: Option<u64>,
+    /// How long a segment takes records, in ms: it goes as a whole.
+    pub segment_millis: u64,
+}
+
+/// How long the three topics keep their records, as the broker has it.
+///
+/// Blocks; not to be called on a thread of an asynchronous runtime.
+///
+/// # Errors
+/// Where the broker does not answer, or has no such interface.
+pub fn retentions(kafka: &KafkaConfig) -> Result<Vec<TopicRetention>, SourceError> {
+    let doing = || "asking what topics keep".to_owned();
+    let failed = |error: KafkaError| SourceError::of(doing(), error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        SourceError::Refused { doing: doing(), source: KafkaError::ClientCreation(error.to_string()) }
+    })?;
+    let admin: AdminClient<DefaultClientContext> =
+        AdminClient::from_config(&client::base(kafka, ClientKind::Admin)).map_err(failed)?;
+    let topics = [&kafka.topics.events, &kafka.topics.notifications, &kafka.topics.rejections];
+    let asked = topics.map(|topic| ResourceSpecifier::Topic(topic));
+    let options = AdminOptions::new().request_timeout(Some(DESCRIBE_TIMEOUT));
+    let described = runtime.block_on(admin.describe_configs(&asked, &options)).map_err(failed)?;
+    let mut kept = Vec::with_capacity(topics.len());
+    for (topic, resource) in topics.into_iter().zip(described) {
+        let resource = resource.map_err(|code| failed(KafkaError::AdminOp(code)))?;
+        let entries = resource.entry_map();
+        let number = |name: &str| entries.get(name).and_then(|entry| entry.value.as_ref()?.parse::<i64>().ok());
+        kept.push(TopicRetention {
+            topic: topic.clone(),
+            retention_millis: number("retention.ms").and_then(|millis| u64::try_from(millis).ok()),
+            segment_millis: number("segment.ms").and_then(|millis| u64::try_from(millis).ok()).unwrap_or_default(),
+        });
+    }
+    Ok(kept)
 }
 
 async fn create(

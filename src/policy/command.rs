@@ -9,7 +9,7 @@ use super::{Policy, PolicyVersion};
 use crate::config::Config;
 use crate::event::{AppId, Control, EventTime, EventType, Malformed, decode_policy_file, encode_control};
 use crate::log::SourceError;
-use crate::log::control::{ControlError, ControlRecord, ControlWriter};
+use crate::log::control::{ControlError, ControlRecord, ControlWriter, next_version};
 use crate::store::StoreError;
 use crate::store::query::Queries;
 
@@ -75,7 +75,7 @@ pub(crate) fn append(
     limits: &[u8],
     last: u64,
 ) -> Result<WrittenPolicy, PolicyCommandError> {
-    let number = now().millis().unsigned_abs().max(last.saturating_add(1));
+    let number = next_version(last);
     let version = decode_policy_file(app, number, limits)?;
     let mut value = Vec::new();
     encode_control(&Control::Policy(version.clone()), &mut value);

@@ -24,6 +24,9 @@ pub struct Completeness {
     pub watermark: EventTime,
     /// Where the rows before that boundary, or those of older epochs, are not what the ledger counts.
     pub differences: Vec<RowDifference>,
+    /// Rows in front of erasures before this offset were taken out: states as of an earlier one, but for the log's start,
+    /// cannot be read back. 0 where none were.
+    pub erased_until: Offset,
 }
 
 /// A table that holds another number of records than the ledger counts.
@@ -84,6 +87,12 @@ struct EndRow {
     place: Place,
     next_offset: u64,
     watermark: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct ErasedRow {
+    place: Place,
+    until: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -157,6 +166,7 @@ pub(super) async fn completeness(
         .collect();
     let ends: Vec<&EndRow> = boundaries.iter().chain(&without_flush).chain(&older_ends).collect();
     let differences = reader.differences(&ends).await?;
+    let erased = reader.erased(topic.epoch).await?;
     let of_request = |request: &HydrationRequest| {
         let place = place_of(topic.epoch, request.partition);
         let own = boundaries.iter().find(|end| end.place == place);
@@ -166,6 +176,10 @@ pub(super) async fn completeness(
             boundary: own.map(|end| Offset::new(end.next_offset)),
             watermark: own.map_or(older_watermark, |end| watermark_of(end.watermark)),
             differences: differences.iter().filter(concerns).copied().collect(),
+            erased_until: erased
+                .iter()
+                .find(|end| end.place == place)
+                .map_or(Offset::default(), |end| Offset::new(end.until)),
         }
     };
     Ok(requests.iter().map(of_request).collect())
@@ -236,6 +250,11 @@ impl Reader<'_> {
             .bind(requests.iter().map(|request| request.partition.get()).collect::<Vec<_>>())
             .bind(requests.iter().map(|request| request.committed.get()).collect::<Vec<_>>());
         self.attempt("ledger").bounded(query.fetch_all()).await
+    }
+
+    async fn erased(&self, current: Epoch) -> Result<Vec<ErasedRow>, StoreError> {
+        let query = self.client.query(include_str!("sql/completeness_erased.sql")).bind(current.get());
+        self.attempt("dropped").bounded(query.fetch_all()).await
     }
 
     async fn older_ends(&self, current: Epoch) -> Result<Vec<EndRow>, StoreError> {

@@ -22,7 +22,7 @@ const WHOLE_TABLES_TIMEOUTS: u32 = 10;
 const MESSAGES_AT_ONCE: u64 = 1_000;
 
 /// An erasure, and where its copies stand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erasure {
     /// The tenant.
     pub app: String,
@@ -35,7 +35,16 @@ pub struct Erasure {
     /// The copy of each partition that has met it.
     pub copies: Vec<(PartitionId, Offset)>,
     /// When ClickHouse was asked for it, in ms of its clock.
-    looked_at: i64,
+    pub looked_at: i64,
+}
+
+/// Rows of a table about a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Row, Deserialize)]
+pub struct RowsAbout {
+    /// All of them.
+    pub rows: u64,
+    /// Those in front of the erasure.
+    pub in_front: u64,
 }
 
 /// Takes rows out of the tables of one database.
@@ -128,11 +137,6 @@ struct SentRow {
     sent_at: i64,
 }
 
-#[derive(Row, Deserialize)]
-struct CountRow {
-    rows: u64,
-}
-
 impl Eraser {
     /// Connects on the first question.
     pub fn new(config: &ClickHouseConfig) -> Self {
@@ -146,6 +150,17 @@ impl Eraser {
     /// What ClickHouse said.
     pub async fn pending(&self) -> Result<Vec<Erasure>, StoreError> {
         let query = self.client.query(include_str!("sql/erasures_pending.sql"));
+        let attempt = Attempt { doing: "reading", target: "policies", timeout: self.timeout };
+        let rows: Vec<ErasureRow> = attempt.bounded(query.fetch_all()).await?;
+        Ok(rows.into_iter().map(Erasure::from).collect())
+    }
+
+    /// Every erasure that workers have met.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn known(&self) -> Result<Vec<Erasure>, StoreError> {
+        let query = self.client.query(include_str!("sql/erasures_known.sql"));
         let attempt = Attempt { doing: "reading", target: "policies", timeout: self.timeout };
         let rows: Vec<ErasureRow> = attempt.bounded(query.fetch_all()).await?;
         Ok(rows.into_iter().map(Erasure::from).collect())
@@ -176,19 +191,12 @@ impl Eraser {
     }
 
     /// How many rows about the user stand in front of the erasure, by table.
-    ///
-    /// # Errors
-    /// What ClickHouse said.
-    pub async fn rows_in_front(&self, erasure: &Erasure) -> Result<Vec<(Table, u64)>, StoreError> {
-        let mut found = Vec::with_capacity(BY_USER.len() + 1);
-        for (subject, about) in
-            BY_USER.map(|subject| (subject, ABOUT_USER)).into_iter().chain([(REJECTIONS, ABOUT_REJECTIONS)])
-        {
-            let head = "SELECT count() AS rows FROM ${table} WHERE\n";
-            let statement = subject.statement(&[head, about, "AND\n", IN_FRONT]);
-            let attempt = self.attempt("counting", subject.table.name());
-            let row: CountRow = attempt.bounded(self.query(&statement, erasure).fetch_one()).await?;
-            found.push((subject.table, row.rows));
+    async fn rows_in_front(&self, erasure: &Erasure) -> Result<Vec<(Table, u64)>, StoreError> {
+        let mut found = Vec::new();
+        for (table, statement) in counting_statements() {
+            let attempt = self.attempt("counting", table.name());
+            let about: RowsAbout = attempt.bounded(self.query(&statement, erasure).fetch_one()).await?;
+            found.push((table, about.in_front));
         }
         Ok(found)
     }
@@ -271,23 +279,38 @@ impl Eraser {
         self.attempt("erasing", target).bounded(self.query(statement, erasure).execute()).await
     }
 
-    /// A statement with the parameters that say which erasure.
     fn query(&self, statement: &str, erasure: &Erasure) -> Query {
-        let as_json = |text: &str| serde_json::Value::from(text).to_string();
-        self.client
-            .query(statement)
-            .param("app", &erasure.app)
-            .param("user", &erasure.user)
-            .param("spelled_app", as_json(&erasure.app))
-            .param("spelled_user", as_json(&erasure.user))
-            .param("version", erasure.version)
-            .param("epoch", erasure.epoch.get())
-            .param("partitions", erasure.copies.iter().map(|(partition, _)| partition.get()).collect::<Vec<_>>())
-            .param("offsets", erasure.copies.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>())
+        erasure.bind(self.client.query(statement))
     }
 
     fn attempt(&self, doing: &'static str, target: &'static str) -> Attempt<'static> {
         Attempt { doing, target, timeout: self.timeout * WHOLE_TABLES_TIMEOUTS }
+    }
+}
+
+/// For each table that names users, the statement that counts a user's rows as [`RowsAbout`].
+pub(super) fn counting_statements() -> impl Iterator<Item = (Table, String)> {
+    const HEAD: &str = "SELECT count() AS rows, countIf(\n";
+    const FROM: &str = ") AS in_front\nFROM ${table}\nWHERE\n";
+    let by_user = BY_USER.into_iter().map(|subject| (subject, ABOUT_USER));
+    by_user
+        .chain([(REJECTIONS, ABOUT_REJECTIONS)])
+        .map(|(subject, about)| (subject.table, subject.statement(&[HEAD, IN_FRONT, FROM, about])))
+}
+
+impl Erasure {
+    /// Gives a statement the parameters that say which erasure.
+    pub(super) fn bind(&self, query: Query) -> Query {
+        let as_json = |text: &str| serde_json::Value::from(text).to_string();
+        query
+            .param("app", &self.app)
+            .param("user", &self.user)
+            .param("spelled_app", as_json(&self.app))
+            .param("spelled_user", as_json(&self.user))
+            .param("version", self.version)
+            .param("epoch", self.epoch.get())
+            .param("partitions", self.copies.iter().map(|(partition, _)| partition.get()).collect::<Vec<_>>())
+            .param("offsets", self.copies.iter().map(|(_, offset)| offset.get()).collect::<Vec<_>>())
     }
 }
 

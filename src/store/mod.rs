@@ -28,7 +28,7 @@ pub use clickhouse::ClickHouseStore;
 pub use column::{Column, Value, key_of, number_of, value_of, values};
 pub use completeness::{Completeness, RowDifference};
 pub use connection::connect;
-pub use erasures::{Eraser, Erasure};
+pub use erasures::{Eraser, Erasure, RowsAbout};
 pub use error::StoreError;
 pub use janitor::{Cleaned, Janitor};
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::FixedState;
 
 use super::difference::Differences;
+use super::forgotten::Forgotten;
 use crate::event::EventTime;
 use crate::store::{DroppedWeeks, Table, TableRows, key_of, number_of};
 
@@ -88,8 +89,13 @@ impl<'a> CountsComparison<'a> {
     }
 
     /// Names what differs, and returns how many rows were compared. Rows of weeks that were dropped, as far as is known
-    /// after the table was read, may be gone.
-    pub(super) fn finish(mut self, dropped: &DroppedWeeks, differences: &mut Differences) -> u64 {
+    /// after the table was read, may be gone, and so may those about users in front of their erasures.
+    pub(super) fn finish(
+        mut self,
+        dropped: &DroppedWeeks,
+        forgotten: &Forgotten,
+        differences: &mut Differences,
+    ) -> u64 {
         for (week, keys) in std::mem::take(&mut self.weeks) {
             if dropped.contains(self.table, week) {
                 self.superseded.extend(keys);
@@ -104,6 +110,7 @@ impl<'a> CountsComparison<'a> {
             compared += 1;
             match self.other.remove(key) {
                 None if *is_met => {}
+                None if forgotten.may_be_gone(self.table, row) => {}
                 None => differences.missing(self.table, row),
                 // What was so at the end of an earlier flush, and is not merged away yet.
                 Some(stored) if *is_met && offset_of(self.table, &stored) < offset_of(self.table, row) => {}
@@ -161,7 +168,7 @@ mod tests {
         let of_newer: Vec<_> = newer.iter().map(|message| (*message, 99, 9)).collect();
         rows(&of_newer).table(table).iter().for_each(|row| comparison.take_newer(&key_of(table.columns(), row)));
         let mut differences = Differences::new(0);
-        comparison.finish(&DroppedWeeks::default(), &mut differences);
+        comparison.finish(&DroppedWeeks::default(), &Forgotten::default(), &mut differences);
         differences.total()
     }
 

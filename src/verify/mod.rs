@@ -10,6 +10,7 @@ mod counts;
 mod difference;
 mod error;
 mod facts;
+mod forgotten;
 mod ledger;
 mod partition;
 pub(crate) mod patience;
@@ -32,6 +33,7 @@ pub use place::Place;
 pub use report::{Format, Report};
 
 use self::checkpoint::Checkpoint;
+use self::forgotten::Forgotten;
 use self::partition::Verification;
 use self::patience::patiently;
 use self::range::Bounds;
@@ -42,7 +44,7 @@ use crate::event::{Epoch, PartitionId};
 use crate::log::KafkaLogReader;
 use crate::observe::Progress;
 use crate::store::{
-    ClickHouseStore, LedgerFrontier, OffsetRange, Store as _, StoredRows, TopicIdentity, check_schema, connect,
+    ClickHouseStore, Eraser, LedgerFrontier, OffsetRange, Store as _, StoredRows, TopicIdentity, check_schema, connect,
 };
 
 /// What `seenby verify` is asked for.
@@ -161,6 +163,8 @@ fn prepare(
         topic: topic.clone(),
         store: ClickHouseStore::new(config.clickhouse.clone(), runtime.clone()),
         stored,
+        eraser: Eraser::new(&config.clickhouse),
+        forgotten: Forgotten::default(),
         runtime: runtime.clone(),
     };
     // Rows of another topic under this epoch, or of another number of partitions, cannot be compared with this log.
@@ -169,12 +173,15 @@ fn prepare(
     let checkpoint = arguments.checkpoint.as_deref();
     let checkpoint = checkpoint.map(|path| Checkpoint::open(path, &topic, &config.clickhouse.database)).transpose()?;
     let mut findings = Findings::new(arguments.differences);
-    let mut ranges = ranges(arguments, &frontiers, &mut log, &tables, &mut findings)?;
+    let mut ranges = ranges(arguments, &frontiers, &mut log, &mut tables, &mut findings)?;
     if let Some(checkpoint) = &checkpoint {
         for range in &mut ranges {
-            *range = checkpoint.rest_of(*range);
+            let asked = *range;
+            *range = checkpoint.rest_of(asked);
             // The janitor may have taken that end of a flush out of the ledger since: the one before it still is one.
-            range.from = tables.end_before(range.partition, range.from)?.unwrap_or(range.from);
+            let noted = tables.end_before(range.partition, range.from)?.unwrap_or(range.from);
+            // What is in front of an erasure cannot be read back: the range is verified anew.
+            range.from = if noted < tables.erased_until(range.partition)? { asked.from } else { noted };
         }
         ranges.retain(|range| range.from < range.until);
     }
@@ -198,7 +205,7 @@ fn ranges(
     arguments: &VerifyArgs,
     frontiers: &[LedgerFrontier],
     log: &mut KafkaLogReader,
-    tables: &Tables,
+    tables: &mut Tables,
     findings: &mut Findings,
 ) -> Result<Vec<OffsetRange>, VerifyError> {
     let count = tables.topic.partitions;

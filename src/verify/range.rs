@@ -32,7 +32,7 @@ impl Bounds {
         committed: Option<&CommittedPosition>,
         frontier: Option<Offset>,
         log: &mut KafkaLogReader,
-        tables: &Tables,
+        tables: &mut Tables,
     ) -> Result<Option<OffsetRange>, VerifyError> {
         let committed = match (committed, frontier) {
             (Some(committed), _) => committed,
@@ -69,6 +69,14 @@ impl Bounds {
             None if low == Offset::default() => Some(low),
             // The state before it cannot be told from the log any more: it is read back at an end of a flush.
             None => tables.first_end(OffsetRange { partition, from: Offset::new(low.get() - 1), until })?,
+            from => from,
+        };
+        // Behind an erasure whose rows were taken out the state can be read back again.
+        let erased_until = tables.erased_until(partition)?;
+        let from = match from {
+            Some(from) if from > Offset::default() && from < erased_until => {
+                tables.first_end(OffsetRange { partition, from: Offset::new(erased_until.get() - 1), until })?
+            }
             from => from,
         };
         Ok(from.filter(|from| *from < until).map(|from| OffsetRange { partition, from, until }))

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::counts::CountsComparison;
 use super::facts::FactComparison;
+use super::forgotten::Forgotten;
 use super::ledger::LedgerTotals;
 use super::patience::patiently;
 use super::range::FlushEnds;
@@ -13,8 +14,8 @@ use super::report::Findings;
 use crate::event::{Offset, PartitionId};
 use crate::fold::Partition;
 use crate::store::{
-    ClickHouseStore, DroppedWeeks, HydrationRequest, OffsetRange, RowBatch, Store as _, StoreError, StoredRows, Table,
-    TopicIdentity,
+    ClickHouseStore, DroppedWeeks, Eraser, Erasure, HydrationRequest, OffsetRange, RowBatch, Store as _, StoreError,
+    StoredRows, Table, TopicIdentity,
 };
 
 /// The tables whose rows are facts.
@@ -38,6 +39,8 @@ pub(super) struct Tables {
     pub(super) topic: TopicIdentity,
     pub(super) store: ClickHouseStore,
     pub(super) stored: StoredRows,
+    pub(super) eraser: Eraser,
+    pub(super) forgotten: Forgotten,
     pub(super) runtime: Handle,
 }
 
@@ -95,7 +98,11 @@ impl Tables {
         for table in FACTS {
             let comparison = patiently(|| self.read_facts(table, range, rows))?;
             let dropped = self.dropped()?;
-            let compared = comparison.finish(&dropped, &mut findings.differences);
+            self.forgotten.know(self.erasures()?);
+            if table == Table::Messages {
+                self.forgotten.note_messages(rows.table(table));
+            }
+            let compared = comparison.finish(&dropped, &self.forgotten, &mut findings.differences);
             findings.compared(table, compared);
         }
         Ok(())
@@ -117,7 +124,8 @@ impl Tables {
         for table in COUNTS {
             let comparison = patiently(|| self.read_counts(table, range, log_end, rows))?;
             let dropped = self.dropped()?;
-            let compared = comparison.finish(&dropped, &mut findings.differences);
+            self.forgotten.know(self.erasures()?);
+            let compared = comparison.finish(&dropped, &self.forgotten, &mut findings.differences);
             findings.compared(table, compared);
         }
         Ok(())
@@ -135,7 +143,7 @@ impl Tables {
         let nothing = RowBatch::new(self.topic.clone());
         for table in FACTS.into_iter().chain(COUNTS) {
             let comparison = patiently(|| self.read_facts(table, behind, &nothing))?;
-            comparison.finish(&DroppedWeeks::default(), &mut findings.differences);
+            comparison.finish(&DroppedWeeks::default(), &self.forgotten, &mut findings.differences);
         }
         for row in patiently(|| self.read_ledger(behind))? {
             findings.differences.extra(Table::Ledger, &row);
@@ -146,6 +154,18 @@ impl Tables {
     /// The weeks dropped until now: the janitor may work meanwhile.
     fn dropped(&self) -> Result<DroppedWeeks, StoreError> {
         patiently(|| self.runtime.block_on(self.stored.dropped_weeks()))
+    }
+
+    /// The erasures that workers have met until now.
+    fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        patiently(|| self.runtime.block_on(self.eraser.known()))
+    }
+
+    /// Before which offset of a partition rows in front of erasures were taken out.
+    pub(super) fn erased_until(&mut self, partition: PartitionId) -> Result<Offset, StoreError> {
+        let request = [HydrationRequest { partition, committed: Offset::default() }];
+        let found = patiently(|| self.store.completeness(&self.topic, &request))?;
+        Ok(found.first().map_or(Offset::default(), |found| found.erased_until))
     }
 
     fn read_facts<'a>(

@@ -56,6 +56,10 @@ pub struct WorkerMetrics {
     pub janitor_weeks: IntCounterVec,
     /// Flush boundaries taken out of the ledger.
     pub janitor_boundaries: IntCounter,
+    /// Erasures carried out in the tables, by `result`: `ok` or `failed`.
+    pub erasures: IntCounterVec,
+    /// Rows about erased users that were found in front of their erasures.
+    pub erased_rows: IntCounter,
 }
 
 impl WorkerMetrics {
@@ -158,6 +162,8 @@ impl WorkerMetrics {
                 "seenby_janitor_boundaries_total",
                 "Flush boundaries taken out of closed hours of the ledger",
             )?,
+            erasures: counters("seenby_erasures_total", "Erasures carried out in the tables, by result", &["result"])?,
+            erased_rows: counter("seenby_erased_rows_total", "Rows taken out in front of erasures")?,
         })
     }
 }

@@ -11,6 +11,7 @@
 
 mod clock;
 mod effects;
+mod eraser;
 mod error;
 mod flush;
 mod hydration;
@@ -44,7 +45,7 @@ use crate::log::{
     RecordBatch, SourceError, TransactionalCommitter, topics,
 };
 use crate::observe::{Telemetry, serve_in_background};
-use crate::store::{ClickHouseStore, Janitor, TopicIdentity, check_schema, connect, watch_clickhouse};
+use crate::store::{ClickHouseStore, Eraser, Janitor, TopicIdentity, check_schema, connect, watch_clickhouse};
 
 /// Runs a worker in the foreground until a signal: SIGTERM and SIGINT finish the flush and keep the membership, unless
 /// `leave` is set; SIGUSR1 leaves the group.
@@ -134,6 +135,13 @@ impl Worker {
         let duty = CleaningDuty::default();
         let janitor = Janitor::new(config, topic.clone());
         runtime.spawn(janitor::keep_clean(janitor, duty.clone(), metrics.clone()));
+        let erasures = eraser::ErasureLog {
+            kafka: config.kafka.clone(),
+            topic: topic.clone(),
+            interval: Duration::from_millis(config.worker.erasure_interval_ms),
+        };
+        let eraser = Eraser::new(&config.clickhouse);
+        runtime.spawn(eraser::keep_erased(eraser, erasures, duty.clone(), metrics.clone()));
         let mut pipelines = Vec::new();
         let threads = config.worker.threads.max(1);
         for thread in 0..threads {

@@ -20,6 +20,7 @@ mod single_state;
 mod statements;
 mod stored_message;
 mod unread_conversations;
+mod user_data;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -44,6 +45,7 @@ pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Sna
 pub use single_state::{CoveringMarks, ReadSource, SingleState};
 pub use stored_message::{MessageKey, StoredMessage};
 pub use unread_conversations::UnreadConversation;
+pub use user_data::MetErasure;
 
 use self::statements::{Reading, StatementGate, limited, reading_alone};
 use super::StoreError;

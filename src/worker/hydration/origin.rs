@@ -34,6 +34,11 @@ pub enum Shortfall {
     },
     /// A table does not hold what the ledger counts.
     Rows(RowDifference),
+    /// It is in front of an erasure whose rows were taken out.
+    Erased {
+        /// States before this offset cannot be read back.
+        until: Offset,
+    },
     /// Nothing: the setting wants the log to be folded.
     Wanted,
 }
@@ -49,6 +54,9 @@ impl fmt::Display for Shortfall {
                 write!(formatter, "it was committed with the watermark {committed}, the ledger holds {ledger}")
             }
             Self::Rows(difference) => difference.fmt(formatter),
+            Self::Erased { until } => {
+                write!(formatter, "rows in front of an erasure before offset {} were taken out", until.get())
+            }
             Self::Wanted => formatter.write_str("worker.recovery = \"replay\""),
         }
     }
@@ -95,8 +103,10 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
             return Ok(());
         }
         for (start, shortfall) in starts.iter().zip(self.shortfalls(starts)?) {
-            if let Some(shortfall) = shortfall {
-                return Err(rows_missing(start, shortfall));
+            match shortfall {
+                // What was taken out has been written again, until it is swept again.
+                None | Some(Shortfall::Erased { .. }) => {}
+                Some(shortfall) => return Err(rows_missing(start, shortfall)),
             }
         }
         Ok(())
@@ -126,13 +136,18 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
     /// The last boundary in front of the committed offset that the log still reaches back to and before which no row is
     /// missing; the first one where a replay is wanted.
     fn last_complete_boundary(&mut self, start: &Start, shortfall: &Shortfall) -> Result<Offset, WorkerError> {
-        let Self { store, settings, .. } = self;
+        let Self { store, settings, .. } = &mut *self;
         let last = Offset::new(start.next_offset.get().saturating_sub(1));
         let mut candidates = store.boundaries(&settings.topic, start.partition, start.foldable_from(), last)?;
         if start.foldable_from() == Offset::default() && candidates.first() != Some(&Offset::default()) {
             // The log is whole: it can be folded from its start.
             candidates.insert(0, Offset::default());
         }
+        // Nothing is read back at the log's start; behind it states lack what was erased.
+        let request = HydrationRequest { partition: start.partition, committed: start.next_offset };
+        let found = self.store.completeness(&self.settings.topic, &[request])?;
+        let erased_until = found.first().map_or(Offset::default(), |found| found.erased_until);
+        candidates.retain(|boundary| *boundary == Offset::default() || *boundary >= erased_until);
         if *shortfall == Shortfall::Wanted {
             candidates.truncate(1);
         }
@@ -190,7 +205,9 @@ fn rows_missing(start: &Start, shortfall: Shortfall) -> WorkerError {
 fn shortfall(start: &Start, found: &Completeness) -> Option<Shortfall> {
     let is_at_boundary = found.boundary.unwrap_or(start.log_begin) == start.next_offset;
     let difference = found.differences.first().map(|difference| Shortfall::Rows(*difference));
-    match start.commit {
+    let erased = (start.next_offset != Offset::default() && start.next_offset < found.erased_until)
+        .then_some(Shortfall::Erased { until: found.erased_until });
+    let lacking = match start.commit {
         Commit::None => difference,
         // There is nothing that it could have come after.
         Commit::ByHand if found.boundary.is_none() => difference,
@@ -199,7 +216,8 @@ fn shortfall(start: &Start, found: &Completeness) -> Option<Shortfall> {
             Some(Shortfall::Watermark { committed: metadata.watermark, ledger: found.watermark.millis() })
         }
         Commit::Flush(_) | Commit::ByHand => difference,
-    }
+    };
+    lacking.or(erased)
 }
 
 #[cfg(test)]
@@ -221,6 +239,7 @@ mod tests {
             boundary: boundary.map(Offset::new),
             watermark: EventTime::from_millis(watermark),
             differences: Vec::new(),
+            erased_until: Offset::default(),
         }
     }
 
@@ -258,6 +277,13 @@ mod tests {
         let by_hand = Start { commit: Commit::ByHand, ..AT_70 };
         assert_eq!(shortfall(&by_hand, &found(Some(60), 5)), Some(Shortfall::Boundary { ledger }));
         assert_eq!(shortfall(&by_hand, &found(Some(70), 4)), None, "nobody committed a watermark");
+    }
+
+    #[test]
+    fn a_position_in_front_of_an_erasure_that_was_carried_out_cannot_be_read_back() {
+        let erased = |until| Completeness { erased_until: Offset::new(until), ..found(Some(70), 5) };
+        assert_eq!(shortfall(&AT_70, &erased(70)), None);
+        assert_eq!(shortfall(&AT_70, &erased(71)), Some(Shortfall::Erased { until: Offset::new(71) }));
     }
 
     #[test]

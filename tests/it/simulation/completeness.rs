@@ -26,7 +26,12 @@ pub fn of(tables: &BTreeMap<Table, Vec<Row>>, topic: &TopicIdentity, request: Hy
     let HydrationRequest { partition, committed } = request;
     let ledger = &tables[&Table::Ledger];
     let Some((boundary, watermark)) = last_boundary(ledger, partition, committed) else {
-        return Completeness { boundary: None, watermark: EventTime::default(), differences: Vec::new() };
+        return Completeness {
+            boundary: None,
+            watermark: EventTime::default(),
+            differences: Vec::new(),
+            erased_until: Offset::default(),
+        };
     };
     let totals = outcome_totals(ledger, boundary);
     let difference = |table: Table| {
@@ -37,7 +42,7 @@ pub fn of(tables: &BTreeMap<Table, Vec<Row>>, topic: &TopicIdentity, request: Hy
         (expected != found).then_some(difference)
     };
     let differences = COUNTED.into_iter().filter_map(difference).collect();
-    Completeness { boundary: Some(boundary), watermark, differences }
+    Completeness { boundary: Some(boundary), watermark, differences, erased_until: Offset::default() }
 }
 
 fn records_with_rows(table: Table, rows: &[Row], partition: i64, boundary: Offset) -> u64 {

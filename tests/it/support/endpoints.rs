@@ -69,6 +69,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET /v1/{org}/{app}/singles/{a}/{b}/messages/{message}", roles(200, 403, 200, 200)),
     endpoint("GET /v1/{org}/{app}/users/{user}/unread", roles(200, 403, 200, 200)),
     endpoint("GET /v1/{org}/{app}/users/{user}/statistics", roles(200, 403, 200, 200)),
+    endpoint("GET /v1/{org}/{app}/users/{user}/data", roles(403, 403, 200, 200)),
+    // There is no broker to write it to.
+    endpoint("DELETE /v1/{org}/{app}/users/{user}/data", roles(403, 403, 403, 503)),
     endpoint("GET /v1/{org}/{app}/groups/{group}/quota", roles(403, 403, 200, 200)),
     Endpoint {
         body: r#"{"from": "alice", "role": "owner"}"#,

@@ -83,6 +83,8 @@ impl Deployment {
         config.worker.flush_interval_ms = 50;
         config.worker.session_timeout_ms = 6_000;
         config.worker.max_poll_interval_ms = 60_000;
+        // What is erased stays in the tables, but where a test is about that.
+        config.worker.erasure_interval_ms = 3_600_000;
         runtime.block_on(migrate(&config.clickhouse)).unwrap();
         seenby::log::topics::prepare(&config.kafka).unwrap();
         let producer = ClientConfig::new()

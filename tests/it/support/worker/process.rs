@@ -35,6 +35,7 @@ impl Deployment {
             ("WORKER__DELIVERY", delivery.to_owned()),
             ("WORKER__INSTANCE", instance.to_owned()),
             ("WORKER__FLUSH_INTERVAL_MS", config.worker.flush_interval_ms.to_string()),
+            ("WORKER__ERASURE_INTERVAL_MS", config.worker.erasure_interval_ms.to_string()),
             ("WORKER__FLUSH_RECORDS", config.worker.flush_records.to_string()),
             ("WORKER__SESSION_TIMEOUT_MS", config.worker.session_timeout_ms.to_string()),
             ("WORKER__MAX_POLL_INTERVAL_MS", config.worker.max_poll_interval_ms.to_string()),
