@@ -24,7 +24,7 @@ use crate::event::EventTime;
 use crate::policy::{DAY_MILLIS, QuotaDay};
 
 /// Version of the rules in this module. A worker does not take over state of another version without being told to.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// The edition of the IANA time zone data that quota days are counted by. Another edition may put an event on another
 /// day: it is a change of the rules, with a [`FOLD_VERSION`] of its own.
@@ -78,6 +78,6 @@ mod tests {
 
     #[test]
     fn the_time_zone_data_are_those_of_this_fold_version() {
-        assert_eq!((FOLD_VERSION, TIME_ZONE_DATA), (1, chrono_tz::IANA_TZDB_VERSION));
+        assert_eq!((FOLD_VERSION, TIME_ZONE_DATA), (2, chrono_tz::IANA_TZDB_VERSION));
     }
 }

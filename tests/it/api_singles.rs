@@ -249,7 +249,9 @@ fn compare(api: &mut TestApi, first_app: usize, logs: &[Vec<TimedRecord>]) {
         let mut folded = Log::new(&topic(1, 1), 0);
         let mut plain = PlainFold::new(1);
         let mut renamed = Vec::new();
-        for (offset, TimedRecord { record, time }) in records.iter().enumerate() {
+        // Erasures have tests of their own: carrying out hundreds of them takes minutes.
+        let without_erasures = records.iter().filter(|timed| timed.record.control.as_deref() != Some("erase"));
+        for (offset, TimedRecord { record, time }) in without_erasures.enumerate() {
             let record = in_app(record, &app);
             plain.take(&LogRecord {
                 partition: 0,
@@ -263,14 +265,13 @@ fn compare(api: &mut TestApi, first_app: usize, logs: &[Vec<TimedRecord>]) {
         }
         folded.fold_timed(&renamed, &mut batch);
         // Later lives stand behind earlier ones.
-        for life in plain.lives.iter().filter(|life| !life.is_group && !life.is_forgotten) {
+        for life in plain.lives.iter().filter(|life| !life.is_group) {
             let key = (life.conversation.clone(), life.message.clone());
             expected.insert(key, (told_by_the_fold(life), life.sent_at));
         }
     }
     api.store.store.write(&batch).unwrap();
     api.store.store.write(&batch).unwrap();
-    api.store.sweep_erasures();
 
     let mut of_app: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for (key, told) in &expected {

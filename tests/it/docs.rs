@@ -30,6 +30,7 @@ fn every_metric_of_the_page_is_one() {
     metrics.rebalances.with_label_values(&["lost"]).inc();
     metrics.retries.with_label_values(&["insert"]).inc();
     metrics.janitor_runs.with_label_values(&["failed"]).inc();
+    metrics.erasures.with_label_values(&["failed"]).inc();
     metrics.records.with_label_values(&["read", "counted"]).inc();
     metrics.settled.with_label_values(&["read", "counted"]).inc();
     let telemetry = Telemetry { registry, ..Telemetry::default() };

@@ -46,6 +46,7 @@ mod event_bad_records;
 mod event_schemas;
 mod fold_checks;
 mod fold_control;
+mod fold_erasures;
 mod fold_leaving;
 mod fold_marks;
 mod fold_messages;

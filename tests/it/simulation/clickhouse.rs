@@ -49,9 +49,18 @@ pub struct Definition {
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| Table::ALL.map(Definition::of).into());
 
 const SCHEMAS: [&str; Table::ALL.len()] = [
-    include_str!("../../../schemas/clickhouse/0001_messages.sql"),
-    include_str!("../../../schemas/clickhouse/0002_receipts.sql"),
-    include_str!("../../../schemas/clickhouse/0003_recalls.sql"),
+    concat!(
+        include_str!("../../../schemas/clickhouse/0001_messages.sql"),
+        include_str!("../../../schemas/clickhouse/0019_messages_erasures.sql"),
+    ),
+    concat!(
+        include_str!("../../../schemas/clickhouse/0002_receipts.sql"),
+        include_str!("../../../schemas/clickhouse/0020_receipts_erasures.sql"),
+    ),
+    concat!(
+        include_str!("../../../schemas/clickhouse/0003_recalls.sql"),
+        include_str!("../../../schemas/clickhouse/0021_recalls_erasures.sql"),
+    ),
     include_str!("../../../schemas/clickhouse/0004_roster_changes.sql"),
     include_str!("../../../schemas/clickhouse/0005_marks.sql"),
     include_str!("../../../schemas/clickhouse/0006_parked.sql"),
@@ -67,13 +76,18 @@ impl Definition {
     fn of(table: Table) -> Self {
         let schema = SCHEMAS[table as usize];
         assert!(schema.contains(&format!("${{database}}.{} ", table.name())), "the schema of {}", table.name());
-        let types: BTreeMap<&str, &str> = schema.lines().filter_map(|line| line.trim().split_once(' ')).collect();
+        let column = |line: &'static str| {
+            let (name, definition) = line.trim().trim_start_matches("ADD COLUMN IF NOT EXISTS ").split_once(' ')?;
+            Some((name, definition.split(" AFTER ").next()?))
+        };
+        let types: BTreeMap<&str, &str> = schema.lines().filter_map(column).collect();
         let insert = table.insert();
         let names = list_after(&insert, table.name());
         let columns: Vec<_> =
             names.iter().map(|name| ((*name).to_owned(), ColumnType::parse(types[name].trim()))).collect();
         let place = |name: &&str| names.iter().position(|column| column == name).unwrap();
-        let key = list_after(schema, "ORDER BY").iter().map(place).collect();
+        let order_by = if schema.contains("MODIFY ORDER BY") { "MODIFY ORDER BY" } else { "ORDER BY" };
+        let key = list_after(schema, order_by).iter().map(place).collect();
         let keeps = match schema {
             _ if schema.contains("MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(epoch), 48), offset))") => {
                 Keeps::First
