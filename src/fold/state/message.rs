@@ -15,7 +15,7 @@ use crate::fold::fact::MessageStatus;
 use crate::fold::leaves_at;
 
 /// A message, and what is known of its receipts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) id: Box<str>,
     pub(crate) conversation: Slot<Conversation>,
@@ -109,7 +109,7 @@ pub(crate) struct Limits {
 const LEAVING_BUCKET_MILLIS: i64 = 60 * 60 * 1000;
 
 /// The messages of a partition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Messages {
     slots: Slots<Message>,
     by_id: HashTable<Slot<Message>>,
