@@ -95,12 +95,7 @@ impl<'a, R: LogReader> LogRange<'a, R> {
     ///
     /// # Errors
     /// What the log's client refused.
-    pub fn begin(
-        reader: &'a mut R,
-        partition: PartitionId,
-        from: Offset,
-        target: Offset,
-    ) -> Result<Self, SourceError> {
+    pub fn begin(reader: &'a mut R, partition: PartitionId, from: Offset, target: Offset) -> Result<Self, SourceError> {
         reader.begin(partition, from)?;
         Ok(Self {
             reader: Reading(reader),

@@ -48,6 +48,7 @@ mod fold_leaving;
 mod fold_marks;
 mod fold_messages;
 mod fold_parking;
+mod fold_parts;
 mod fold_properties;
 mod fold_receipts;
 mod fold_replaying;
