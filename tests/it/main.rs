@@ -34,6 +34,7 @@ mod api_statistics;
 mod api_tokens;
 mod api_unread;
 mod api_viewers;
+mod api_what_if;
 mod chaos;
 mod dev_brokers;
 mod dev_clickhouse;
