@@ -176,6 +176,8 @@ pub struct ApiConfig {
     pub max_concurrent_statements: u32,
     /// Limits sent with every statement.
     pub query: StatementLimitsConfig,
+    /// How much of this process folding a range under another policy may take.
+    pub what_if: WhatIfConfig,
     /// Whether `POST /{org}/{app}/token` gives whoever asks a token of any user of any app, whatever the password: for
     /// development on one's own machine, and never anywhere else. Needs auth.jwt.hs256_secret.
     pub development_tokens: bool,
@@ -200,6 +202,27 @@ pub struct StatementLimitsConfig {
     pub max_memory_bytes: u64,
     /// Rows that a statement may answer with; 0 for no limit.
     pub max_result_rows: u64,
+}
+
+/// Limits of `POST policy/what-if`, which reads a range of the log and folds it twice.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhatIfConfig {
+    /// How many run at once; a further one is answered with 503.
+    pub max_concurrent: u32,
+    /// How long one may take, in ms, whatever api.timeout_ms says; at most 25000, as a connection that is to end waits no
+    /// longer for its last answer.
+    pub timeout_ms: u64,
+    /// Records that one may read from the log, and rows that it may read back for the state in front of them.
+    pub max_records: u64,
+    /// Bytes that its two states may take together.
+    pub max_state_bytes: u64,
+}
+
+impl Default for WhatIfConfig {
+    fn default() -> Self {
+        Self { max_concurrent: 1, timeout_ms: 25_000, max_records: 5_000_000, max_state_bytes: 512 * 1024 * 1024 }
+    }
 }
 
 impl Default for StatementLimitsConfig {
@@ -340,6 +363,7 @@ impl Default for ApiConfig {
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
             query: StatementLimitsConfig::default(),
+            what_if: WhatIfConfig::default(),
             development_tokens: false,
             easemob_string_lists: false,
             latency_min_group_size: 5,

@@ -49,6 +49,14 @@ pub(crate) enum ApiError {
     PreconditionFailed(u64),
     /// The version written last has not come to the tables yet.
     PolicyPending,
+    /// The range that is to be folded takes more than it may; how much is told.
+    RangeTooLarge(String),
+    /// What was in front of the range that is to be folded has been removed.
+    HistoryGone,
+    /// As many ranges as may be are being folded.
+    WhatIfBusy,
+    /// Folding a range took longer than `api.what_if.timeout_ms`.
+    WhatIfTimedOut,
     /// The request's body is larger than `api.max_body_bytes`.
     PayloadTooLarge,
     /// The request's body is of a kind that is not read.
@@ -178,7 +186,8 @@ impl ApiError {
             Self::NotFound | Self::UnknownApp | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::AudienceUnknown => StatusCode::CONFLICT,
+            Self::AudienceUnknown | Self::HistoryGone => StatusCode::CONFLICT,
+            Self::RangeTooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Recalled => StatusCode::GONE,
             Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
@@ -188,6 +197,8 @@ impl ApiError {
             Self::TimedOut
             | Self::Unavailable
             | Self::PolicyPending
+            | Self::WhatIfBusy
+            | Self::WhatIfTimedOut
             | Self::QueryTooExpensive
             | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -210,10 +221,13 @@ impl ApiError {
             Self::PreconditionRequired => "precondition_required",
             Self::PreconditionFailed(_) => "precondition_failed",
             Self::PolicyPending => "policy_pending",
+            Self::RangeTooLarge(_) => "range_too_large",
+            Self::HistoryGone => "history_gone",
+            Self::WhatIfBusy => "busy",
             Self::PayloadTooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadersTooLarge => "headers_too_large",
-            Self::TimedOut => "timed_out",
+            Self::TimedOut | Self::WhatIfTimedOut => "timed_out",
             Self::Unavailable | Self::KeysUnavailable => "unavailable",
             Self::QueryTooExpensive => "query_too_expensive",
             Self::Internal => "internal",
@@ -247,6 +261,15 @@ impl ApiError {
             Self::PolicyPending => {
                 "the policy written last has not come to the tables yet: workers have to meet it first; try again"
             }
+            Self::RangeTooLarge(how) => how,
+            Self::HistoryGone => {
+                "the tables no longer hold what was in front of the range, which was removed after the retention time; \
+                 ask for a later one"
+            }
+            Self::WhatIfBusy => "as many ranges as may be are being folded; try again",
+            Self::WhatIfTimedOut => {
+                "folding the range took longer than api.what_if.timeout_ms; ask for a shorter one, or for one group"
+            }
             Self::PayloadTooLarge => "the request's body is larger than this service reads",
             Self::UnsupportedMediaType => "the request's body is of a kind that this service does not read",
             Self::HeadersTooLarge => "the request's headers are larger than this service reads",
@@ -266,8 +289,9 @@ impl ApiError {
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TimedOut | Self::Unavailable | Self::PolicyPending | Self::KeysUnavailable => Some(1),
+            Self::WhatIfBusy => Some(5),
             // What was too much is too much a moment later as well; merges and quieter hours may change that.
-            Self::QueryTooExpensive => Some(30),
+            Self::QueryTooExpensive | Self::WhatIfTimedOut => Some(30),
             Self::RateLimited { retry_after_seconds } => Some(*retry_after_seconds),
             _ => None,
         }

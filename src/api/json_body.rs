@@ -3,10 +3,20 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+
+/// Refuses a body that is not said to be JSON, of a handler that reads its bytes by itself.
+///
+/// # Errors
+/// [`ApiError::UnsupportedMediaType`].
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
 
 /// A body in JSON; what cannot be read is refused with the field and the rule.
 #[derive(Clone, Debug)]

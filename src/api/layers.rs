@@ -22,6 +22,7 @@ use super::conditional::AS_OF;
 use super::error::ApiError;
 use super::export::NEXT_CURSOR;
 use super::metrics::RequestMetrics;
+use super::what_if::WHAT_IF_PATH;
 use crate::config::ApiConfig;
 use crate::observe::Telemetry;
 
@@ -35,7 +36,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Lays all of them around the routes.
 pub(super) fn apply(routes: Router, config: &ApiConfig, telemetry: &Telemetry) -> Router {
-    let timeout = Duration::from_millis(config.timeout_ms);
+    let usual = Duration::from_millis(config.timeout_ms);
+    // It ends by itself and says why; what is around it may take as long as elsewhere.
+    let what_if = usual + Duration::from_millis(config.what_if.timeout_ms);
+    let time_limits = TimeLimits { usual, what_if };
     let layers = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -45,7 +49,7 @@ pub(super) fn apply(routes: Router, config: &ApiConfig, telemetry: &Telemetry) -
         .layer(from_fn(write_errors))
         .layer(from_fn(refuse_large_headers))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(timeout, bound_time))
+        .layer(from_fn_with_state(time_limits, bound_time))
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes));
     routes.layer(layers)
 }
@@ -151,8 +155,17 @@ async fn refuse_large_headers(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn bound_time(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(timeout, next.run(request)).await {
+/// How long requests may take.
+#[derive(Clone, Copy, Debug)]
+struct TimeLimits {
+    usual: Duration,
+    what_if: Duration,
+}
+
+async fn bound_time(State(limits): State<TimeLimits>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let limit = if route == Some(WHAT_IF_PATH) { limits.what_if } else { limits.usual };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::TimedOut.into_response(),
     }

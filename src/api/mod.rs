@@ -50,12 +50,14 @@ mod time_range;
 mod unread;
 mod user_data;
 mod viewing;
+mod what_if;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::event::EventTime;
@@ -72,6 +74,7 @@ pub(crate) struct ApiState {
     queries: Queries,
     authenticator: auth::Authenticator,
     rate_limits: rate_limit::RateLimits,
+    what_if_places: Arc<Semaphore>,
     easemob_string_lists: bool,
     latency_min_group_size: u32,
     config: Arc<Config>,
@@ -91,6 +94,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         queries,
         authenticator: auth::Authenticator::new(&config.auth)?,
         rate_limits: rate_limit::RateLimits::new(&config.api, telemetry),
+        what_if_places: Arc::new(Semaphore::new(config.api.what_if.max_concurrent as usize)),
         easemob_string_lists: config.api.easemob_string_lists,
         latency_min_group_size: config.api.latency_min_group_size,
         config: Arc::new(config.clone()),
@@ -107,6 +111,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         .route("/v1/{org}/{app}/outcomes", get(outcomes::outcomes))
         .route("/v1/{org}/{app}/policy", get(policies::policy_in_force).put(policies::put_policy))
         .route("/v1/{org}/{app}/policy/history", get(policies::policy_history))
+        .route(what_if::WHAT_IF_PATH, post(what_if::policy_what_if))
         .route("/v1/{org}/{app}/export", get(export::export))
         .route("/v1/{org}/{app}/rejections", get(rejections::rejections))
         .route("/v1/{org}/{app}/receipts/query", post(receipts_query::query_receipts))

@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     development_tokens, easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics,
-    unread,
+    unread, what_if,
 };
 use super::{receipts_query, singles, user_data};
 use crate::observe::routes as operation;
@@ -32,6 +32,7 @@ use crate::observe::routes as operation;
         policies::policy_in_force,
         policies::policy_history,
         policies::put_policy,
+        what_if::policy_what_if,
         rejections::rejections,
         export::export,
         receipts_query::query_receipts,
@@ -121,10 +122,12 @@ mod tests {
             "/v1/{org}/{app}/groups/{group}/receipt-check",
             "/v1/{org}/{app}/users/{user}/unread",
             "/v1/{org}/{app}/users/{user}/statistics",
+            "/v1/{org}/{app}/users/{user}/data",
             "/v1/{org}/{app}/latency",
             "/v1/{org}/{app}/outcomes",
             "/v1/{org}/{app}/policy",
             "/v1/{org}/{app}/policy/history",
+            "/v1/{org}/{app}/policy/what-if",
             "/v1/{org}/{app}/rejections",
             "/v1/{org}/{app}/export",
             "/v1/{org}/{app}/receipts/query",
@@ -138,6 +141,6 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 19);
+        assert_eq!(paths.len(), 21);
     }
 }

@@ -21,6 +21,7 @@ use super::as_of::AppAsOf;
 use super::cursor::{ListFingerprint, decode_position, encode_position};
 use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::AppPath;
+use super::json_body::require_json;
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
 use super::query_string::{set_once, unknown};
 use crate::log::control::{ControlError, ControlWriter};
@@ -378,12 +379,6 @@ fn latest_version(versions: &[StoredPolicyVersion]) -> u64 {
 
 fn entity_tag(version: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
-}
-
-fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
 }
 
 #[cfg(test)]

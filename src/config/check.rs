@@ -8,6 +8,9 @@ use crate::event::MAX_ID_BYTES;
 /// The longest name that Kafka takes for a topic.
 const MAX_TOPIC_BYTES: usize = 249;
 
+/// Below the 30 s that the API's last answer on a connection has.
+const MAX_WHAT_IF_TIMEOUT_MILLIS: u64 = 25_000;
+
 /// Properties of librdkafka that exactly-once counting stands on, why each is fixed, and what is set instead.
 const FIXED_PROPERTIES: [(&[&str], &str); 14] = [
     (&["isolation.level"], "is always read_committed: records of aborted transactions must not be counted"),
@@ -161,6 +164,11 @@ impl Config {
             "api.query.max_execution_time_ms",
             "must be at most api.timeout_ms: nobody waits for the answer after that",
         )?;
+        let is_in_range = |timeout_ms: u64| (1..=MAX_WHAT_IF_TIMEOUT_MILLIS).contains(&timeout_ms);
+        require(is_in_range(api.what_if.timeout_ms), "api.what_if.timeout_ms", "must be from 1 to 25000")?;
+        require(api.what_if.max_concurrent >= 1, "api.what_if.max_concurrent", "must be at least 1")?;
+        require(api.what_if.max_records >= 1, "api.what_if.max_records", "must be at least 1")?;
+        require(api.what_if.max_state_bytes >= 1, "api.what_if.max_state_bytes", "must be at least 1")?;
         require(api.rate_limit_burst >= 1, "api.rate_limit_burst", "must be at least 1")?;
         require(api.app_rate_limit_burst >= 1, "api.app_rate_limit_burst", "must be at least 1")?;
         let is_header_value =
@@ -235,6 +243,10 @@ mod tests {
         assert_eq!(broken_key(|config| config.api.development_tokens = true), "api.development_tokens");
         assert_eq!(broken_key(|config| config.api.max_concurrent_statements = 0), "api.max_concurrent_statements");
         assert_eq!(broken_key(|config| config.api.timeout_ms = 7_999), "api.query.max_execution_time_ms");
+        assert_eq!(broken_key(|config| config.api.what_if.timeout_ms = 25_001), "api.what_if.timeout_ms");
+        assert_eq!(broken_key(|config| config.api.what_if.max_concurrent = 0), "api.what_if.max_concurrent");
+        assert_eq!(broken_key(|config| config.api.what_if.max_records = 0), "api.what_if.max_records");
+        assert_eq!(broken_key(|config| config.api.what_if.max_state_bytes = 0), "api.what_if.max_state_bytes");
         assert_eq!(broken_key(|config| config.api.rate_limit_burst = 0), "api.rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.app_rate_limit_burst = 0), "api.app_rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");

@@ -63,16 +63,23 @@ pub fn decode_policy_file(app: &str, version: u64, file: &[u8]) -> Result<Policy
     }
     let mut fields = ControlFields::default();
     fields.read(record_text(file)?, &arena)?;
-    let foreign = [
-        ("type", fields.r#type.is_some()),
-        ("app", fields.app.is_some()),
-        ("version", fields.version.is_some()),
-        ("user", fields.user.is_some()),
-    ];
-    if let Some((name, _)) = foreign.into_iter().find(|(_, is_there)| *is_there) {
-        return Err(unknown(name));
-    }
+    fields.refuse_those_of_a_record()?;
     Ok(fields.into_version(app, version))
+}
+
+/// Decodes limits alone: an object of those that differ from the default.
+///
+/// # Errors
+/// As [`decode_policy_file`]; `effective_from` is an unknown field here.
+pub fn decode_limits(limits: &[u8]) -> Result<Policy, Malformed> {
+    let arena = Bump::new();
+    let mut fields = ControlFields::default();
+    fields.read(record_text(limits)?, &arena)?;
+    fields.refuse_those_of_a_record()?;
+    match fields.effective_from {
+        Some(_) => Err(unknown("effective_from")),
+        None => Ok(fields.policy),
+    }
 }
 
 /// Appends a control record's value as JSON, every limit spelled out: a later change of a default changes no record.
@@ -151,6 +158,16 @@ impl<'a> ControlFields<'a> {
             }
             Ok(())
         })
+    }
+
+    fn refuse_those_of_a_record(&self) -> Result<(), Malformed> {
+        let foreign = [
+            ("type", self.r#type.is_some()),
+            ("app", self.app.is_some()),
+            ("version", self.version.is_some()),
+            ("user", self.user.is_some()),
+        ];
+        foreign.into_iter().find(|(_, is_there)| *is_there).map_or(Ok(()), |(name, _)| Err(unknown(name)))
     }
 
     fn refuse_those_of_a_policy(&self) -> Result<(), Malformed> {

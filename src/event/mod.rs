@@ -9,7 +9,7 @@ mod json;
 mod key;
 mod rules;
 
-pub use control::{decode_control, decode_policy_file, encode_control};
+pub use control::{decode_control, decode_limits, decode_policy_file, encode_control};
 pub use decode::{decode_event, decode_record};
 pub use encode::encode_event;
 pub use fields::{Field, FurtherField, further_fields};
@@ -333,4 +333,33 @@ pub enum Input<'a> {
         /// The rule it broke.
         reason: Malformed,
     },
+}
+
+impl Input<'_> {
+    /// The type that the record is counted under; `None` for malformed records and unknown types, which are counted as "".
+    pub const fn event_type(&self) -> Option<EventType> {
+        match self {
+            Self::Event(event) => event.body.event_type(),
+            Self::Control(control) => Some(control.event_type()),
+            Self::Malformed { .. } => None,
+        }
+    }
+}
+
+impl Control {
+    /// The tenant.
+    pub fn app(&self) -> &str {
+        match self {
+            Self::Policy(version) => &version.app,
+            Self::Erase(order) => &order.app,
+        }
+    }
+
+    /// The type that it is counted under.
+    pub const fn event_type(&self) -> EventType {
+        match self {
+            Self::Policy(_) => EventType::Policy,
+            Self::Erase(_) => EventType::Erase,
+        }
+    }
 }

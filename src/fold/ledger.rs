@@ -39,7 +39,7 @@ struct Cell {
 }
 
 /// The cells of the current hour, and those of earlier hours that have not been given out yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     /// Start of the largest hour of record time so far, in ms since 1970.
     hour: i64,

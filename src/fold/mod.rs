@@ -9,6 +9,7 @@ pub mod fact;
 mod ledger;
 mod opening;
 mod outcome;
+mod part;
 mod partition;
 mod restore;
 mod rules;

@@ -31,8 +31,9 @@ pub struct PartitionIdentity {
 /// The state of one partition: what its log up to [`Partition::next_offset`] says.
 ///
 /// Feed it every record of the partition in offset order with [`Partition::apply`], and end each batch with
-/// [`Partition::end_flush`]. [`super::Restore`] builds the same state from the facts it gave out.
-#[derive(Debug)]
+/// [`Partition::end_flush`]. [`super::Restore`] builds the same state from the facts it gave out. A clone goes on by
+/// itself.
+#[derive(Clone, Debug)]
 pub struct Partition {
     pub(crate) identity: PartitionIdentity,
     pub(crate) next_offset: Offset,
@@ -97,18 +98,7 @@ impl Partition {
     /// Takes the next record of the log; offsets ascend, gaps (transaction markers) are normal. Gives the facts that
     /// follow from it to `sink` and returns its outcome, which the ledger has counted.
     pub fn apply(&mut self, record: &Record<'_>, sink: &mut impl Sink) -> Outcome {
-        debug_assert!(record.offset >= self.next_offset, "offsets ascend");
-        self.next_offset = record.offset.next();
-        self.records_since_flush += 1;
-        self.ledger.move_to(record.time);
-        let position = Position {
-            offset: record.offset,
-            own_offset: record.offset,
-            own_partition: self.identity.partition,
-            own_epoch: self.identity.epoch,
-            record_time: record.time,
-        };
-
+        let position = self.move_to(record);
         match &record.input {
             Input::Event(event) => self.apply_event(record, event, position, sink),
             Input::Control(control) => self.apply_control(control, position, sink),
@@ -143,6 +133,21 @@ impl Partition {
         self.give_back_memory();
     }
 
+    /// Steps behind a record, and says where it stands.
+    pub(super) fn move_to(&mut self, record: &Record<'_>) -> Position {
+        debug_assert!(record.offset >= self.next_offset, "offsets ascend");
+        self.next_offset = record.offset.next();
+        self.records_since_flush += 1;
+        self.ledger.move_to(record.time);
+        Position {
+            offset: record.offset,
+            own_offset: record.offset,
+            own_partition: self.identity.partition,
+            own_epoch: self.identity.epoch,
+            record_time: record.time,
+        }
+    }
+
     fn apply_event(
         &mut self,
         record: &Record<'_>,
@@ -160,11 +165,9 @@ impl Partition {
 
         // The key of a conversation that is in the state was found to belong here when it was put in.
         let conversation = key.filter(|key| known.is_some() || self.is_routed_here(*key));
-        let outcome = match conversation {
-            None => Outcome::Misrouted,
-            Some(_) if is_skewed(event.at, record.time) => Outcome::Skewed,
-            Some(_) if matches!(event.body, Body::Unsupported { .. }) => Outcome::Unsupported,
-            Some(conversation) => {
+        let outcome = match check_first(event, conversation, record.time) {
+            Err(refusal) => refusal,
+            Ok(conversation) => {
                 self.move_watermark(event.at, position, sink);
                 let mut turn = Turn { event, conversation, app, known, position };
                 let outcome = self.judge(&mut turn, sink);
@@ -189,13 +192,13 @@ impl Partition {
         outcome
     }
 
-    fn is_routed_here(&self, key: ConversationKey<'_>) -> bool {
+    pub(super) fn is_routed_here(&self, key: ConversationKey<'_>) -> bool {
         partition_of(key.as_str().as_bytes(), self.identity.partitions) == self.identity.partition
     }
 
     /// Moves the watermark, and ends the waits that it is past. Those of an older generation may be over before the
     /// first event: they end at it, whether it moves the watermark or not.
-    fn move_watermark(&mut self, at: EventTime, position: Position, sink: &mut impl Sink) {
+    pub(super) fn move_watermark(&mut self, at: EventTime, position: Position, sink: &mut impl Sink) {
         self.watermark = self.watermark.max(at);
         self.end_waits_that_are_over(position, sink);
     }
@@ -285,6 +288,21 @@ impl Partition {
                 }
             }
         }
+    }
+}
+
+/// The checks that come before the watermark moves: the outcome that ends it there, or the conversation, which is given
+/// where the key is right and belongs to the partition.
+pub(super) fn check_first<'k>(
+    event: &Event<'_>,
+    conversation: Option<ConversationKey<'k>>,
+    record_time: RecordTime,
+) -> Result<ConversationKey<'k>, Outcome> {
+    match conversation {
+        None => Err(Outcome::Misrouted),
+        Some(_) if is_skewed(event.at, record_time) => Err(Outcome::Skewed),
+        Some(_) if matches!(event.body, Body::Unsupported { .. }) => Err(Outcome::Unsupported),
+        Some(conversation) => Ok(conversation),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::event::EventTime;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyHistory {
     versions: BTreeMap<(EventTime, u64), Policy>,
+    /// Taken to be in force whatever the versions say.
+    assumed: Option<Policy>,
 }
 
 impl PolicyHistory {
@@ -17,9 +19,17 @@ impl PolicyHistory {
         self.versions.insert((version.effective_from, version.version), version.policy.clone());
     }
 
+    /// Takes a policy to be in force for events of every time, whatever versions were or will be added.
+    pub fn assume(&mut self, policy: Policy) {
+        self.assumed = Some(policy);
+    }
+
     /// The limits for an event of this time: of the versions whose `effective_from` is not after it, the one with the
     /// greatest (`effective_from`, version); the defaults where there is none.
     pub fn in_force(&self, at: EventTime) -> &Policy {
+        if let Some(assumed) = &self.assumed {
+            return assumed;
+        }
         self.versions.range(..=(at, u64::MAX)).next_back().map_or(&Policy::DEFAULT, |(_, policy)| policy)
     }
 
@@ -68,6 +78,16 @@ mod tests {
         history.add(&version(1, 200));
         history.add(&version(2, 150));
         assert_eq!([in_force(&history, 120), in_force(&history, 199), in_force(&history, 200)], [3, 2, 1]);
+    }
+
+    #[test]
+    fn an_assumed_policy_is_in_force_at_every_time_whatever_is_added() {
+        let mut history = PolicyHistory::default();
+        history.add(&version(1, 100));
+        history.assume(Policy { parking_hours: 9, ..Policy::DEFAULT });
+        history.add(&version(2, 200));
+        assert_eq!([in_force(&history, 0), in_force(&history, 150), in_force(&history, 200)], [9, 9, 9]);
+        assert_eq!(history.versions().count(), 2, "the versions are met all the same");
     }
 
     #[test]

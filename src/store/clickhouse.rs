@@ -89,7 +89,7 @@ impl Store for ClickHouseStore {
         requests: &[HydrationRequest],
         progress: &mut HydrationProgress<'_>,
     ) -> Result<Vec<HydratedPartition>, StoreError> {
-        self.run(async |client, timeout| hydrate::hydrate(client, topic, requests, timeout, progress).await)
+        self.run(async |client, timeout| hydrate::hydrate(client, topic, requests, None, timeout, progress).await)
     }
 }
 

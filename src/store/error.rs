@@ -135,6 +135,18 @@ impl StoreError {
         is_own_limit.then_some(Self::TooExpensive { doing, target, reason })
     }
 
+    /// The same failure of a statement that was sent with limits: what ClickHouse cut at one of them is told from a
+    /// refusal and from a server in trouble.
+    pub fn of_limited_statement(self) -> Self {
+        let cut = match &self {
+            Self::Rejected { doing, target, reason } | Self::Unavailable { doing, target, reason } => {
+                Self::cut(doing, target, &clickhouse::error::Error::BadResponse(reason.clone()))
+            }
+            _ => None,
+        };
+        cut.unwrap_or(self)
+    }
+
     /// Sorts a failure of the client. A code of ClickHouse's own decides; without one (no connection, a proxy's page,
     /// a cut answer) the statement was not refused, so it is tried again.
     pub(super) fn classify(doing: &'static str, target: impl Into<String>, error: &clickhouse::error::Error) -> Self {
@@ -241,6 +253,12 @@ mod tests {
         assert!(cut("Code: 241. DB::Exception: (total) memory limit exceeded").is_none());
         assert!(cut("Code: 60. DB::Exception: Table does not exist").is_none());
         assert!(cut("502 Bad Gateway").is_none());
+
+        let sorted = |answer: &str| StoreError::classify("reading", "messages", &Error::BadResponse(answer.to_owned()));
+        let limited = sorted("Code: 396. DB::Exception: Limit for result exceeded").of_limited_statement();
+        assert!(matches!(limited, StoreError::TooExpensive { .. }), "{limited}");
+        let refused = sorted("Code: 60. DB::Exception: Table does not exist").of_limited_statement();
+        assert!(matches!(refused, StoreError::Rejected { .. }), "{refused}");
     }
 
     #[test]

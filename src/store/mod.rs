@@ -39,7 +39,7 @@ pub use watch::watch_clickhouse;
 
 use std::ops::ControlFlow;
 
-use crate::event::{EventTime, Offset, PartitionId};
+use crate::event::{AppId, ConversationKey, EventTime, Offset, PartitionId};
 use crate::fold::Partition;
 
 /// Where rows are kept. All calls block; each is bounded by the configured time-out for every statement it makes.
@@ -107,6 +107,15 @@ pub struct HydrationRequest {
     pub partition: PartitionId,
     /// As of this offset, exclusive: the one committed in Kafka, or a ledger boundary.
     pub committed: Offset,
+}
+
+/// A part of a partition's state: the conversations of one app, or one conversation of it, and the app's policies.
+#[derive(Clone, Copy, Debug)]
+pub struct StateScope<'a> {
+    /// The tenant.
+    pub app: AppId<'a>,
+    /// The only conversation; `None` for all of the app's.
+    pub conversation: Option<ConversationKey<'a>>,
 }
 
 /// A partition read back.

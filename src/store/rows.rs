@@ -154,6 +154,11 @@ pub(super) fn week_of_day(days: i64) -> u16 {
     u16::try_from(days.saturating_add(3).max(0) / 7).unwrap_or(u16::MAX)
 }
 
+/// The first instant behind a week of that number.
+pub(super) fn end_of_week(week: u16) -> EventTime {
+    EventTime::from_millis((i64::from(week) * 7 + 4) * crate::policy::DAY_MILLIS)
+}
+
 /// Takes the facts of one partition as rows; notifications are none.
 #[derive(Debug)]
 pub struct PartitionRows<'a> {

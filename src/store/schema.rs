@@ -62,6 +62,13 @@ pub(super) fn migration_of(table: super::Table) -> &'static str {
     MIGRATIONS.iter().map(|migration| migration.sql).find(|sql| sql.contains(&start)).unwrap_or_default()
 }
 
+/// What later files change of a table.
+#[cfg(test)]
+pub(super) fn changes_of(table: super::Table) -> impl Iterator<Item = &'static str> {
+    let start = format!("ALTER TABLE ${{database}}.{} ", table.name());
+    MIGRATIONS.iter().map(|migration| migration.sql).filter(move |sql| sql.contains(&start))
+}
+
 /// Where applied migrations are recorded; it stands before the first of them.
 const CREATE_DATABASE: &str = "CREATE DATABASE IF NOT EXISTS ${database} ${on_cluster}";
 const CREATE_RECORDS: &str = "\

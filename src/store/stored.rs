@@ -9,8 +9,11 @@ use serde::Deserialize;
 
 use super::column::{Column, row_length};
 use super::connection::{Attempt, connect, statement_timeout};
-use super::rows::week_of_day;
-use super::{StoreError, Table, TopicIdentity, ledger};
+use super::rows::{end_of_week, week_of_day};
+use super::{
+    HydratedPartition, HydrationProgress, HydrationRequest, StateScope, StoreError, Table, TopicIdentity, hydrate,
+    ledger,
+};
 use crate::config::ClickHouseConfig;
 use crate::event::{EventTime, Offset, PartitionId, RecordTime};
 use crate::fold::Outcome;
@@ -65,6 +68,12 @@ impl DroppedWeeks {
         };
         self.weeks.contains(&(counted.name(), week))
     }
+
+    /// The end of the last week whose rows were removed from any of these tables; `None` where none were.
+    pub fn end_of_last(&self, tables: &[Table]) -> Option<EventTime> {
+        let of_them = |name: &str| tables.iter().any(|table| table.name() == name);
+        self.weeks.iter().filter(|(name, _)| of_them(name)).map(|(_, week)| end_of_week(*week)).max()
+    }
 }
 
 #[derive(Row, Deserialize)]
@@ -80,6 +89,11 @@ struct BoundaryRow {
 }
 
 #[derive(Row, Deserialize)]
+struct HourRow {
+    hour_ms: i64,
+}
+
+#[derive(Row, Deserialize)]
 struct RecordsRow {
     records: u64,
 }
@@ -87,7 +101,34 @@ struct RecordsRow {
 impl StoredRows {
     /// Connects on the first question, on connections of its own.
     pub fn new(config: &ClickHouseConfig, topic: TopicIdentity) -> Self {
-        Self { client: connect(config), timeout: statement_timeout(config), topic }
+        Self::over(connect(config), statement_timeout(config), topic)
+    }
+
+    /// The same over a client of the caller's choice.
+    pub(super) fn over(client: Client, timeout: Duration, topic: TopicIdentity) -> Self {
+        Self { client, timeout, topic }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &TopicIdentity {
+        &self.topic
+    }
+
+    /// A part of a partition's state as of an offset, read back as [`super::Store::hydrate`] does; without the ledger's
+    /// totals, which are of the whole.
+    ///
+    /// # Errors
+    /// As [`super::Store::hydrate`].
+    pub async fn state(
+        &self,
+        request: HydrationRequest,
+        scope: StateScope<'_>,
+        progress: &mut HydrationProgress<'_>,
+    ) -> Result<HydratedPartition, StoreError> {
+        let Self { client, timeout, topic } = self;
+        let hydrated = hydrate::hydrate(client, topic, &[request], Some(scope), *timeout, progress).await?;
+        let reason = || "one state was asked for, none came".to_owned();
+        hydrated.into_iter().next().ok_or_else(|| StoreError::Unreadable { table: "ledger", reason: reason() })
     }
 
     /// Gives every row of a table of facts or counts whose offset is in the range to `take`, in no order and with
@@ -219,6 +260,19 @@ impl StoredRows {
         let query = self.ledger_query(include_str!("sql/ledger_last_boundary.sql"), range);
         let row: Option<BoundaryRow> = self.attempt(Table::Ledger).bounded(query.fetch_optional()).await?;
         Ok(row.map(|row| Offset::new(row.next_offset)))
+    }
+
+    /// The last hour of record time, by its start, in which a record was counted that lies in front of an offset which is
+    /// the end of a flush or the log's begin, or in an older epoch; `None` where none was.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn last_hour_before(&self, partition: PartitionId, at: Offset) -> Result<Option<RecordTime>, StoreError> {
+        let epoch = self.topic.epoch.get();
+        let query = self.client.query(include_str!("sql/ledger_last_hour.sql")).bind(epoch).bind(epoch);
+        let query = query.bind(&self.topic.topic).bind(partition.get()).bind(at.get());
+        let row: Option<HourRow> = self.attempt(Table::Ledger).bounded(query.fetch_optional()).await?;
+        Ok(row.map(|row| RecordTime::from_millis(row.hour_ms)))
     }
 
     /// The sum of all outcomes of records before an offset that is the end of a flush.

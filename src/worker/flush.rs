@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus::local::LocalHistogram;
 
 use super::metrics::{OutcomeTally, WorkerMetrics};
-use crate::event::{Input, Offset, PartitionId, Record};
+use crate::event::{Offset, PartitionId, Record};
 use crate::fold::Partition;
 use crate::fold::fact::{
     CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, RecallFact, ReceiptFact,
@@ -105,12 +105,6 @@ impl FlushBuilder {
     pub fn fold(&mut self, partition: PartitionId, state: &mut Partition, record: &Record<'_>, now: Duration) {
         self.begun.get_or_insert(now);
         self.records += 1;
-        let event_type = match &record.input {
-            Input::Event(event) => event.body.event_type(),
-            Input::Control(crate::event::Control::Policy(_)) => Some(crate::event::EventType::Policy),
-            Input::Control(crate::event::Control::Erase(_)) => Some(crate::event::EventType::Erase),
-            Input::Malformed { .. } => None,
-        };
         let building = Self::building(&mut self.partitions, partition, &self.metrics);
         let mut sink = FlushSink {
             topic: &self.topic,
@@ -119,7 +113,7 @@ impl FlushBuilder {
             tallies: &mut building.tallies,
         };
         let outcome = state.apply(record, &mut sink);
-        building.tallies.records.add(event_type, outcome);
+        building.tallies.records.add(record.input.event_type(), outcome);
     }
 
     /// Takes a partition in whose reading has come further without a record: behind markers of transactions.

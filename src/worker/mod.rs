@@ -32,7 +32,7 @@ pub use intake::{Intake, IntakeLimits, IntakeQueues};
 pub use metrics::{OutcomeTally, WorkerMetrics};
 pub use ownership::{CleaningDuty, Ownership};
 pub use pipeline::{Connect, Pipeline, PipelineSettings};
-pub use replay::Replay;
+pub use replay::{LogRange, Replay};
 pub use stop::StopSignal;
 
 use std::thread::{self, JoinHandle};

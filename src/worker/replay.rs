@@ -2,7 +2,7 @@
 
 use bumpalo::Bump;
 
-use crate::event::Offset;
+use crate::event::{Offset, PartitionId, Record};
 use crate::fold::Partition;
 use crate::fold::fact::Sink;
 use crate::log::{LogReader, RecordBatch, SourceError};
@@ -22,14 +22,8 @@ use crate::log::{LogReader, RecordBatch, SourceError};
 /// }
 /// ```
 pub struct Replay<'a, R: LogReader> {
-    reader: Reading<'a, R>,
-    batch: RecordBatch,
-    arena: Bump,
+    log: LogRange<'a, R>,
     state: Partition,
-    /// Everything before it is folded; may stand behind markers that follow the state's last record.
-    position: Offset,
-    target: Offset,
-    records: u64,
 }
 
 impl<'a, R: LogReader> Replay<'a, R> {
@@ -38,17 +32,8 @@ impl<'a, R: LogReader> Replay<'a, R> {
     /// # Errors
     /// What the log's client refused.
     pub fn begin(reader: &'a mut R, state: Partition, target: Offset) -> Result<Self, SourceError> {
-        let position = state.next_offset();
-        reader.begin(state.identity().partition, position)?;
-        Ok(Self {
-            reader: Reading(reader),
-            batch: RecordBatch::default(),
-            arena: Bump::new(),
-            state,
-            position,
-            target,
-            records: 0,
-        })
+        let log = LogRange::begin(reader, state.identity().partition, state.next_offset(), target)?;
+        Ok(Self { log, state })
     }
 
     /// Folds the next records below `until` and below the target, a bounded number of them; their facts go to `sink`.
@@ -57,39 +42,30 @@ impl<'a, R: LogReader> Replay<'a, R> {
     /// # Errors
     /// As [`LogReader::read`]. What was folded before stays so.
     pub fn fold_batch(&mut self, until: Offset, sink: &mut impl Sink) -> Result<Offset, SourceError> {
-        let until = until.min(self.target);
-        if self.position >= until {
-            return Ok(self.position);
-        }
-        let passed = self.reader.0.read(until, &mut self.batch)?;
-        for consumed in self.batch.iter() {
-            debug_assert!(consumed.offset >= self.position && consumed.offset < until, "the reader keeps to its range");
-            self.state.apply(&consumed.decode(&self.arena), sink);
-            self.records += 1;
-        }
-        self.arena.reset();
-        self.position = self.position.max(passed.min(until));
-        Ok(self.position)
+        let Self { log, state } = self;
+        log.read_batch(until, |record| {
+            state.apply(record, sink);
+        })
     }
 
     /// Ends a flush where the replay stands: `sink` gets the counts and totals as of there.
     pub fn end_flush(&mut self, sink: &mut impl Sink) {
-        self.state.end_flush(self.position, sink);
+        self.state.end_flush(self.log.position, sink);
     }
 
     /// Whether everything before the target is folded.
     pub fn is_done(&self) -> bool {
-        self.position >= self.target
+        self.log.is_done()
     }
 
     /// Everything before it is folded.
     pub fn position(&self) -> Offset {
-        self.position
+        self.log.position
     }
 
     /// How many records were folded.
     pub fn records(&self) -> u64 {
-        self.records
+        self.log.records
     }
 
     /// The state as of [`Replay::position`].
@@ -100,6 +76,71 @@ impl<'a, R: LogReader> Replay<'a, R> {
     /// Gives the state back. As of a target behind its last record only after [`Replay::end_flush`].
     pub fn into_state(self) -> Partition {
         self.state
+    }
+}
+
+/// A range of a partition's log on its way through whatever takes its records, batch by batch.
+pub struct LogRange<'a, R: LogReader> {
+    reader: Reading<'a, R>,
+    batch: RecordBatch,
+    arena: Bump,
+    /// Everything before it was handed on; may stand behind markers that follow the last record.
+    position: Offset,
+    target: Offset,
+    records: u64,
+}
+
+impl<'a, R: LogReader> LogRange<'a, R> {
+    /// Begins at `from`, to end at `target`, exclusive.
+    ///
+    /// # Errors
+    /// What the log's client refused.
+    pub fn begin(reader: &'a mut R, partition: PartitionId, from: Offset, target: Offset) -> Result<Self, SourceError> {
+        reader.begin(partition, from)?;
+        Ok(Self {
+            reader: Reading(reader),
+            batch: RecordBatch::default(),
+            arena: Bump::new(),
+            position: from,
+            target,
+            records: 0,
+        })
+    }
+
+    /// Gives the next records below `until` and below the target to `take`, a bounded number of them. Returns the offset
+    /// before which all were given, at most that bound.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`]. What was given before stays so.
+    pub fn read_batch(&mut self, until: Offset, mut take: impl FnMut(&Record<'_>)) -> Result<Offset, SourceError> {
+        let until = until.min(self.target);
+        if self.position >= until {
+            return Ok(self.position);
+        }
+        let passed = self.reader.0.read(until, &mut self.batch)?;
+        for consumed in self.batch.iter() {
+            debug_assert!(consumed.offset >= self.position && consumed.offset < until, "the reader keeps to its range");
+            take(&consumed.decode(&self.arena));
+            self.records += 1;
+        }
+        self.arena.reset();
+        self.position = self.position.max(passed.min(until));
+        Ok(self.position)
+    }
+
+    /// Whether everything before the target was handed on.
+    pub fn is_done(&self) -> bool {
+        self.position >= self.target
+    }
+
+    /// Everything before it was handed on.
+    pub fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// How many records were handed on.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 }
 

@@ -18,8 +18,7 @@ use tower::ServiceExt as _;
 use crate::support::api::{ACKS, Answer, READERS, SERVICE, TestApi, open_policy, tokens};
 use crate::support::door::Door;
 use crate::support::events::{MINUTE, group_message, group_read};
-
-const WITHIN: Duration = Duration::from_secs(15);
+use crate::support::store::{ENDLESS_MESSAGES, MESSAGES_AGAIN, RUNNING, eventually};
 
 type Settings = BTreeMap<String, String>;
 
@@ -127,11 +126,7 @@ fn the_engine_cuts_what_reads_holds_or_takes_too_much() {
 
 /// Makes every look at `messages` run for ever.
 fn without_end(api: &TestApi) {
-    api.store.execute("RENAME TABLE messages TO kept_messages");
-    api.store.execute(
-        "CREATE VIEW messages AS SELECT kept_messages.*, kept_messages.version AS version FROM kept_messages CROSS JOIN \
-         (SELECT number FROM system.numbers WHERE intHash64(number) = 1 LIMIT 1) AS never",
-    );
+    ENDLESS_MESSAGES.iter().for_each(|statement| api.store.execute(statement));
 }
 
 /// A question in the background.
@@ -145,18 +140,7 @@ fn asking(api: &TestApi, path: &'static str) -> JoinHandle<u16> {
 
 /// How many statements run in the test's database, this one aside.
 fn running(api: &TestApi) -> u64 {
-    api.store.number(
-        "SELECT count() FROM system.processes WHERE current_database = currentDatabase() \
-         AND query NOT LIKE '%system.processes%'",
-    )
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < WITHIN, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    api.store.number(RUNNING)
 }
 
 fn unlimited(config: &mut Config, timeout_ms: u64) {
@@ -216,8 +200,7 @@ fn no_more_statements_run_than_may_and_nobody_waits_longer_than_his_request_may_
     eventually("places are given back", || {
         metric(&api, "seenby_api_statements_running 0") && metric(&api, "seenby_api_statements_waiting 0")
     });
-    api.store.execute("DROP VIEW messages");
-    api.store.execute("RENAME TABLE kept_messages TO messages");
+    MESSAGES_AGAIN.iter().for_each(|statement| api.store.execute(statement));
     let Answer { status, body, .. } = api.get(READERS, SERVICE);
     assert_eq!(status, 200, "{body}");
 }

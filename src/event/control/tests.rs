@@ -185,3 +185,15 @@ fn a_policy_file_holds_limits_only() {
     assert!(decode_policy_file("org", 7, b"{}").is_err());
     assert!(decode_policy_file("org#app", u64::MAX, b"{}").is_err());
 }
+
+#[test]
+fn limits_alone_are_of_no_time() {
+    let limits = decode_limits(br#"{"group":{"open":true},"parking_hours":2}"#).unwrap();
+    let expected =
+        Policy { group: GroupPolicy { open: true, ..GroupPolicy::DEFAULT }, parking_hours: 2, ..Policy::DEFAULT };
+    assert_eq!(limits, expected);
+    assert_eq!(decode_limits(br#"{"effective_from":5}"#).unwrap_err().field, "effective_from");
+    for refused in [r#"{"type":"policy"}"#, r#"{"user":"a"}"#, r#"{"groop":{}}"#, "[]", ""] {
+        assert!(decode_limits(refused.as_bytes()).is_err(), "{refused}");
+    }
+}

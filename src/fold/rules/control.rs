@@ -1,6 +1,6 @@
 //! Control records: policies and erasures, numbered together per app.
 
-use crate::event::{AppId, Control, Erase, EventType, UserId};
+use crate::event::{AppId, Control, Erase, UserId};
 use crate::fold::fact::{ControlFact, PolicyFact, Position, Sink};
 use crate::fold::{Outcome, Partition};
 
@@ -12,11 +12,11 @@ impl Partition {
         position: Position,
         sink: &mut impl Sink,
     ) -> Outcome {
-        let (app_name, version, event_type) = match control {
-            Control::Policy(policy) => (&policy.app, policy.version, EventType::Policy),
-            Control::Erase(erase) => (&erase.app, erase.version, EventType::Erase),
+        let version = match control {
+            Control::Policy(policy) => policy.version,
+            Control::Erase(erase) => erase.version,
         };
-        let app = self.apps.intern(app_name);
+        let app = self.apps.intern(control.app());
         let outcome = if self.apps.meet_version(app, version) {
             match control {
                 Control::Policy(policy) => self.apps.add_policy(app, policy),
@@ -30,7 +30,7 @@ impl Partition {
         } else {
             Outcome::Duplicate
         };
-        self.ledger.count_record(app, Some(event_type), outcome);
+        self.ledger.count_record(app, Some(control.event_type()), outcome);
         outcome
     }
 }

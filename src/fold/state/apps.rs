@@ -11,7 +11,7 @@ use crate::event::EventTime;
 use crate::policy::{Policy, PolicyHistory, PolicyVersion};
 
 /// A tenant, and what its control records said so far in this partition's log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct App {
     /// `org#name`; "" stands for malformed records.
     pub(crate) name: Box<str>,
@@ -43,7 +43,7 @@ impl App {
 }
 
 /// All tenants met. They are few and stay.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Apps {
     slots: Slots<App>,
     by_name: HashTable<Slot<App>>,
@@ -88,6 +88,11 @@ impl Apps {
     /// Notes an erasure whose version was not met before.
     pub(crate) fn note_erasure(&mut self, slot: Slot<App>) {
         self.slots.get_mut(slot).erasures += 1;
+    }
+
+    /// Takes a policy to be in force for events of every time, whatever versions are met.
+    pub(crate) fn assume_policy(&mut self, slot: Slot<App>, policy: Policy) {
+        self.slots.get_mut(slot).history.assume(policy);
     }
 
     /// All apps.

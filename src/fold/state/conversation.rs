@@ -13,7 +13,7 @@ use super::slots::{Slot, Slots};
 use crate::event::{Chat, ConversationKey, EventTime};
 
 /// A conversation, and what is kept of it beside its messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Conversation {
     key: Box<str>,
     pub(crate) app: Slot<App>,
@@ -26,7 +26,7 @@ pub(crate) struct Conversation {
 }
 
 /// What is kept by kind of conversation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ConversationKind {
     /// Two users, or one with himself.
     Single(SingleChat),
@@ -35,7 +35,7 @@ pub(crate) enum ConversationKind {
 }
 
 /// What is kept of a group beside its messages.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct GroupChat {
     pub(crate) members: Members,
     pub(crate) quota: Quota,
@@ -128,7 +128,7 @@ impl Conversation {
 }
 
 /// The conversations of a partition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Conversations {
     slots: Slots<Conversation>,
     by_key: HashTable<Slot<Conversation>>,

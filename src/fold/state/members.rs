@@ -9,7 +9,7 @@ use crate::event::{EventTime, Role, UserId};
 use crate::fold::LATENESS_MILLIS;
 
 /// A user within one group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct User {
     name: Box<str>,
     /// Messages he sent and reader sets he is in, of those in memory.
@@ -63,7 +63,7 @@ pub(crate) fn is_mark_in_state(mark: EventTime, watermark: EventTime) -> bool {
 }
 
 /// The users of one group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Members {
     users: Slots<User>,
     by_name: HashTable<Slot<User>>,

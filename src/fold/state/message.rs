@@ -16,7 +16,7 @@ use crate::fold::{leaves_at, quota_day_leaves_at};
 use crate::policy::QuotaDay;
 
 /// A message, and what is known of its receipts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) id: Box<str>,
     pub(crate) conversation: Slot<Conversation>,
@@ -121,7 +121,7 @@ pub(crate) struct Limits {
 const LEAVING_BUCKET_MILLIS: i64 = 60 * 60 * 1000;
 
 /// The messages of a partition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Messages {
     slots: Slots<Message>,
     by_id: HashTable<Slot<Message>>,

@@ -105,7 +105,7 @@ impl Parked {
 }
 
 /// The waiting records of one conversation, in log order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     records: Vec<Parked>,
     text_bytes: usize,
@@ -171,7 +171,7 @@ impl Waiting {
 }
 
 /// When each wait of the partition ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
     /// In the order in which waits end that end at the same event.
     waits: BTreeSet<Wait>,

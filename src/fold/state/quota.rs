@@ -7,7 +7,7 @@ use crate::fold::is_quota_day_needed;
 use crate::policy::QuotaDay;
 
 /// The opened messages of a group by local date, of the dates in the state: rarely more than a few.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Quota {
     days: SmallVec<[(QuotaDay, u32); 2]>,
 }

@@ -44,7 +44,7 @@ impl Side {
 }
 
 /// The state of one side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ReaderState {
     /// Up to when he has read the conversation; [`NEVER`] without a mark.
     mark: EventTime,
@@ -54,7 +54,7 @@ struct ReaderState {
 }
 
 /// What is kept of a single chat beside its messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SingleChat {
     first: ReaderState,
     second: ReaderState,

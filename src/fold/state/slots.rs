@@ -62,7 +62,7 @@ impl<T> fmt::Debug for Slot<T> {
 
 /// Values at stable numbers. A freed place is used again, so a number kept for longer than its value must be checked
 /// with [`Slots::find`] and against the value found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slots<T> {
     places: Vec<Option<T>>,
     free: Vec<Slot<T>>,

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use self::rows::{FactRow, LedgerRow, MarkRow, MessageRow, ParkedRow, PolicyRow, RecallRow, ReceiptRow, RosterRow};
 use super::connection::Attempt;
-use super::{HydratedPartition, HydrationProgress, HydrationRequest, StoreError, TopicIdentity, ledger};
+use super::{HydratedPartition, HydrationProgress, HydrationRequest, StateScope, StoreError, TopicIdentity, ledger};
 use crate::event::{Epoch, EventTime, Offset};
 use crate::fold::fact::{ControlFact, PolicyFact};
 use crate::fold::{LATENESS_MILLIS, PartitionIdentity, Restore, is_message_needed};
@@ -29,16 +29,17 @@ const LONGEST_VALIDITY_MILLIS: i64 = 90 * DAY_MILLIS;
 /// How many rows are read between two tellings of progress.
 const PROGRESS_ROWS: u64 = 8192;
 
-/// The states of partitions as of their committed offsets, in the order asked for.
+/// The states of partitions as of their committed offsets, in the order asked for; with a scope, that part of them.
 pub(super) async fn hydrate(
     client: &Client,
     topic: &TopicIdentity,
     requests: &[HydrationRequest],
+    scope: Option<StateScope<'_>>,
     timeout: Duration,
     progress: &mut HydrationProgress<'_>,
 ) -> Result<Vec<HydratedPartition>, StoreError> {
     let has_older_epochs = ledger::check_topic(client, topic, timeout).await?;
-    let reader = Reader { client, topic, timeout, progress: RefCell::new(progress) };
+    let reader = Reader { client, topic, scope, timeout, progress: RefCell::new(progress) };
     let mut hydration = Hydration::start(&reader, requests, has_older_epochs).await?;
     // Before the first flush of a topic there is nothing to read.
     if hydration.targets.iter().any(|target| target.boundary.is_some()) || has_older_epochs {
@@ -51,7 +52,10 @@ pub(super) async fn hydrate(
         hydration.read_marks(&reader).await?;
         debug_assert!(hydration.targets.iter().all(|target| target.restore.held_back() == 0), "messages came first");
         hydration.read_parked(&reader).await?;
-        hydration.read_ledger(&reader).await?;
+        // Totals are of the whole.
+        if scope.is_none() {
+            hydration.read_ledger(&reader).await?;
+        }
     }
     Ok(hydration.finish())
 }
@@ -60,6 +64,7 @@ pub(super) async fn hydrate(
 struct Reader<'a, 'p> {
     client: &'a Client,
     topic: &'a TopicIdentity,
+    scope: Option<StateScope<'a>>,
     timeout: Duration,
     progress: RefCell<&'a mut HydrationProgress<'p>>,
 }
@@ -73,6 +78,8 @@ impl Reader<'_, '_> {
             .bind(self.topic.partitions)
             .bind(partitions_of(targets))
             .bind(committed_of(targets))
+            .bind(self.scope.map_or("", |scope| scope.app.as_str()))
+            .bind(self.scope.and_then(|scope| scope.conversation).map_or("", |conversation| conversation.as_str()))
     }
 
     /// A query over the ledger's cells as of the committed offsets.

@@ -48,8 +48,8 @@ pub use unread_conversations::UnreadConversation;
 pub use user_data::MetErasure;
 
 use self::statements::{Reading, StatementGate, limited, reading_alone};
-use super::StoreError;
 use super::connection::{Attempt, connect, statement_timeout};
+use super::{StoreError, StoredRows, TopicIdentity};
 use crate::config::Config;
 use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
 
@@ -117,6 +117,13 @@ impl Queries {
             known_frontiers: Mutex::default(),
             reached: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Reads rows and states back for one question, a statement at a time, within the same limits; whoever asks sees to it
+    /// that few do at once. What is dropped in the middle ends in ClickHouse, too.
+    pub fn stored_rows(&self, partitions: u32) -> StoredRows {
+        let topic = TopicIdentity { topic: self.topic.clone(), epoch: self.epoch, partitions };
+        StoredRows::over(self.client.clone(), self.timeout, topic)
     }
 
     /// How many statements run, and how many wait for a place, to be registered.

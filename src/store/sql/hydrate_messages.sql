@@ -4,6 +4,8 @@ WITH
     toUInt32(?) AS partition_count,
     CAST(? AS Array(UInt32)) AS wanted,
     CAST(? AS Array(UInt64)) AS committed,
+    ? AS wanted_app,
+    ? AS wanted_conversation,
     CAST(? AS Array(Int64)) AS floors,
     if(epoch = current_epoch, partition, toUInt32(bitAnd(kafkaMurmurHash(conversation), 2147483647) % partition_count)) AS home
 SELECT
@@ -11,6 +13,7 @@ SELECT
     epoch, partition, offset, own_offset, record_time, home
 FROM messages
 WHERE has(wanted, home)
+  AND (wanted_app = '' OR app = wanted_app) AND (wanted_conversation = '' OR conversation = wanted_conversation)
   AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))
   AND sent_at >= fromUnixTimestamp64Milli(arrayMin(floors), 'UTC')
   AND toUnixTimestamp64Milli(sent_at) >= transform(home, wanted, floors, toInt64(0))

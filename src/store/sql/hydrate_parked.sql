@@ -7,6 +7,8 @@ WITH
     toUInt32(?) AS partition_count,
     CAST(? AS Array(UInt32)) AS wanted,
     CAST(? AS Array(UInt64)) AS committed,
+    ? AS wanted_app,
+    ? AS wanted_conversation,
     CAST(? AS Array(Int64)) AS floors,
     CAST(? AS Array(UInt64)) AS older_partitions,
     CAST(? AS Array(Int64)) AS older_floors,
@@ -20,6 +22,7 @@ SELECT
     own_epoch, own_partition, epoch, offset, own_offset, record_time, home
 FROM parked
 WHERE has(wanted, home)
+  AND (wanted_app = '' OR app = wanted_app) AND (wanted_conversation = '' OR conversation = wanted_conversation)
   AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))
   AND deadline >= earliest
   AND toUnixTimestamp64Milli(deadline) >= floor
@@ -30,6 +33,7 @@ WHERE has(wanted, home)
     SELECT own_epoch, own_partition, own_offset
     FROM settlements
     WHERE has(wanted, home)
+      AND (wanted_app = '' OR app = wanted_app) AND (wanted_conversation = '' OR conversation = wanted_conversation)
       AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))
       AND at >= (SELECT min(at) FROM parked WHERE deadline >= earliest)
   )

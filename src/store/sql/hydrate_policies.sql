@@ -4,13 +4,16 @@ WITH
     toUInt16(?) AS current_epoch,
     toUInt32(?) AS partition_count,
     CAST(? AS Array(UInt32)) AS wanted,
-    CAST(? AS Array(UInt64)) AS committed
+    CAST(? AS Array(UInt64)) AS committed,
+    ? AS wanted_app,
+    ? AS wanted_conversation
 SELECT
     app, type, version, effective_from, policy, user,
     epoch, partition, offset, own_offset, record_time
 FROM policies
-WHERE epoch < current_epoch
-   OR (epoch = current_epoch AND has(wanted, partition)
-       AND offset < transform(partition, wanted, committed, toUInt64(0)))
+WHERE (wanted_app = '' OR app = wanted_app)
+  AND (epoch < current_epoch
+    OR (epoch = current_epoch AND has(wanted, partition)
+        AND offset < transform(partition, wanted, committed, toUInt64(0))))
 ORDER BY app, version, epoch, offset
 LIMIT 1 BY app, version, epoch, if(epoch = current_epoch OR type = 'erase', partition, 0)

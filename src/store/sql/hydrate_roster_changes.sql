@@ -4,7 +4,9 @@ WITH
     toUInt16(?) AS current_epoch,
     toUInt32(?) AS partition_count,
     CAST(? AS Array(UInt32)) AS wanted,
-    CAST(? AS Array(UInt64)) AS committed
+    CAST(? AS Array(UInt64)) AS committed,
+    ? AS wanted_app,
+    ? AS wanted_conversation
 SELECT
     app, conversation, user, home,
     last.1 AS change, last.2 AS role, last.3 AS at, last.4 AS joined_at,
@@ -21,6 +23,7 @@ FROM
         ) AS last
     FROM roster_changes
     WHERE has(wanted, home)
+      AND (wanted_app = '' OR app = wanted_app) AND (wanted_conversation = '' OR conversation = wanted_conversation)
       AND (epoch < current_epoch OR (epoch = current_epoch AND offset < transform(home, wanted, committed, toUInt64(0))))
     GROUP BY app, conversation, user, home
 )

@@ -83,6 +83,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET /v1/{org}/{app}/policy/history", roles(403, 403, 200, 200)),
     // Without the version that the change was made from.
     Endpoint { body: "{}", ..endpoint("PUT /v1/{org}/{app}/policy", roles(403, 403, 403, 428)) },
+    Endpoint {
+        // No time at all: nothing of the log is read.
+        body: r#"{"from": 5, "to": 5, "policy": {}}"#,
+        ..endpoint("POST /v1/{org}/{app}/policy/what-if", roles(403, 403, 403, 400))
+    },
     endpoint("GET /v1/{org}/{app}/rejections", roles(403, 403, 200, 200)),
     Endpoint { query: "table=messages", ..endpoint("GET /v1/{org}/{app}/export", roles(403, 403, 403, 200)) },
 ];

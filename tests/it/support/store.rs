@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // a vocabulary: not every word is in use at any time
 
+use std::time::{Duration, Instant};
+
 use ::clickhouse::Client;
 use ::clickhouse::sql::Identifier;
 use bumpalo::Bump;
@@ -65,6 +67,27 @@ impl TestStore {
     pub fn rows(&self, table: &str) -> u64 {
         let query = self.client().query("SELECT count() FROM ?").bind(Identifier(table));
         self.runtime.block_on(query.fetch_one()).unwrap()
+    }
+}
+
+/// Statements that make every look at `messages` run for ever, and those that end it.
+pub const ENDLESS_MESSAGES: [&str; 2] = [
+    "RENAME TABLE messages TO kept_messages",
+    "CREATE VIEW messages AS SELECT kept_messages.*, kept_messages.version AS version FROM kept_messages CROSS JOIN \
+     (SELECT number FROM system.numbers WHERE intHash64(number) = 1 LIMIT 1) AS never",
+];
+pub const MESSAGES_AGAIN: [&str; 2] = ["DROP VIEW messages", "RENAME TABLE kept_messages TO messages"];
+
+/// How many statements run in a database, this one aside.
+pub const RUNNING: &str = "SELECT count() FROM system.processes WHERE current_database = currentDatabase() \
+                           AND query NOT LIKE '%system.processes%'";
+
+/// Waits until something holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
