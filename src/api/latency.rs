@@ -16,7 +16,7 @@ use super::access::Access;
 use super::as_of::AppAsOf;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
-use super::query_string::{invalid, parse_name, parse_time, parse_word, set_once, unknown};
+use super::query_string::{invalid, parse_id, parse_time, parse_word, set_once, unknown};
 use super::time_range::{Step, TimeRange};
 use crate::event::{AppId, Chat, ConversationKey, EventTime, EventType};
 use crate::fold::fact::ReceiptKind;
@@ -281,7 +281,7 @@ impl LatencyQuery {
             match name.as_ref() {
                 "chat" => set_once(&mut read.chat, "chat", parse_word("chat", &value, &chats)?)?,
                 "kind" => set_once(&mut read.kind, "kind", parse_word("kind", &value, &LatencyKind::WORDS)?)?,
-                "group" => set_once(&mut read.group, "group", parse_name("group", &value)?)?,
+                "group" => set_once(&mut read.group, "group", parse_id("group", &value)?)?,
                 "from" => set_once(&mut read.from, "from", parse_time("from", &value)?)?,
                 "to" => set_once(&mut read.to, "to", parse_time("to", &value)?)?,
                 "step" => set_once(&mut read.step, "step", parse_word("step", &value, &Step::WORDS)?)?,
