@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::cursor::{Cursor, ListFingerprint};
 use super::error::ApiError;
 use super::parameters::{DEFAULT_LIMIT, ListOrder, MAX_LIMIT, MAX_USERS, ReadStatus, ReadersQuery};
@@ -75,6 +76,8 @@ pub(crate) enum Question {
     Single {
         /// Which message.
         key: MessageKey,
+        /// The two.
+        users: [String; 2],
     },
 }
 
@@ -82,7 +85,20 @@ impl Question {
     /// The message asked for.
     pub(crate) fn key(&self) -> &MessageKey {
         match self {
-            Self::Group { key, .. } | Self::Single { key } => key,
+            Self::Group { key, .. } | Self::Single { key, .. } => key,
+        }
+    }
+
+    /// Refuses what a caller may not ask, whether there is such a message or not: of a single chat only its two users may
+    /// know.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub(crate) fn check_asker(&self, access: &Access) -> Result<(), ApiError> {
+        match self {
+            // Who may see a group's message depends on the message.
+            Self::Group { .. } => Ok(()),
+            Self::Single { users: [one, other], .. } => access.require_one_of(&[one, other]),
         }
     }
 }
@@ -140,8 +156,9 @@ fn read_item(app: AppId<'_>, item: Value, users_left: &mut usize) -> Result<Ques
             Question::Group { key, query, list }
         }
         (None, Some(single)) => {
-            let (one, other) = two_users(single)?;
-            Question::Single { key: MessageKey { conversation: conversation_key(app, &one, &other), message } }
+            let users = two_users(single)?;
+            let [one, other] = &users;
+            Question::Single { key: MessageKey { conversation: conversation_key(app, one, other), message }, users }
         }
         (Some(_), Some(_)) | (None, None) => return Err(invalid(ITEM, "must have either group or single")),
     };
@@ -215,11 +232,9 @@ fn list_of_ids(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     ids.into_iter().enumerate().map(|(index, value)| id(&format!("{field}[{index}]"), value)).collect()
 }
 
-fn two_users(value: Value) -> Result<(String, String), ApiError> {
-    match <[String; 2]>::try_from(list_of_ids("single", value)?) {
-        Ok([one, other]) => Ok((one, other)),
-        Err(_) => Err(invalid("single", "must be the two users between whom the message was sent")),
-    }
+fn two_users(value: Value) -> Result<[String; 2], ApiError> {
+    <[String; 2]>::try_from(list_of_ids("single", value)?)
+        .map_err(|_| invalid("single", "must be the two users between whom the message was sent"))
 }
 
 #[cfg(test)]
