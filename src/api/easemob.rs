@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +15,7 @@ use super::ApiState;
 use super::auth::Caller;
 use super::error::{ApiError, EasemobError};
 use super::parameters::{MAX_LIMIT, MessagePath};
-use crate::event::{AppId, ConversationKey, MessageId};
+use crate::event::{AppId, ConversationKey, MAX_ID_BYTES, MessageId};
 use crate::store::query::{GroupMessage, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
 
 /// The vendor's answer.
@@ -115,7 +115,7 @@ impl AckQuery {
 )]
 pub(crate) async fn list_acks(
     State(state): State<Arc<ApiState>>,
-    path: MessagePath,
+    Path(path): Path<MessagePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<AckAnswer>, ApiError> {
@@ -137,7 +137,7 @@ impl ApiState {
         query: &AckQuery,
     ) -> Result<Option<AckPage>, ApiError> {
         let app = path.app_id();
-        if caller.app != app {
+        if caller.app != app || !path.may_exist() {
             // Another app's data answers exactly like data that is not there.
             return Ok(None);
         }
@@ -155,10 +155,12 @@ impl ApiState {
         let counts = self.queries.reader_counts(&message).await?;
         let start = match &query.key {
             None => Some(Start::First),
-            Some(key) => {
-                let (ack_id, user) = split_key(key);
-                self.queries.reader_by_ack_id(&message, ack_id, user).await?.map(|row| Start::At(row.position))
-            }
+            Some(key) => match split_key(key) {
+                Some((ack_id, user)) => {
+                    self.queries.reader_by_ack_id(&message, ack_id, user).await?.map(|row| Start::At(row.position))
+                }
+                None => None,
+            },
         };
         let mut rows = Vec::new();
         if let Some(start) = start {
@@ -195,9 +197,11 @@ impl ApiState {
     }
 }
 
-/// Receipt id and reader of a key; `/` stands in no id.
-fn split_key(key: &str) -> (&str, Option<&str>) {
-    key.split_once('/').map_or((key, None), |(ack_id, user)| (ack_id, Some(user)))
+/// Receipt id and reader of a key; `/` stands in no id. `None` where either is longer than an id.
+fn split_key(key: &str) -> Option<(&str, Option<&str>)> {
+    let (ack_id, user) = key.split_once('/').map_or((key, None), |(ack_id, user)| (ack_id, Some(user)));
+    let may_exist = ack_id.len().max(user.map_or(0, str::len)) <= MAX_ID_BYTES;
+    may_exist.then_some((ack_id, user))
 }
 
 impl AckPage {

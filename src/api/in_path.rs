@@ -1,15 +1,17 @@
 //! What a path names, read in whole.
 
-use axum::extract::FromRequestParts;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::error::ApiError;
+use super::query_string::require_id_length;
 
-/// The parts of a path as `T`; what cannot be read is refused as every other mistake in a request.
+/// The parts of a path as `T`, none of them longer than an id; what cannot be read is refused as every other mistake in a
+/// request.
 #[derive(Clone, Debug)]
 pub(crate) struct InPath<T>(pub(crate) T);
 
@@ -19,6 +21,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path: Result<axum::extract::Path<T>, PathRejection> =
             axum::extract::Path::from_request_parts(parts, state).await;
+        // What cannot be read at all is told below.
+        if let Ok(ids) = RawPathParams::from_request_parts(parts, state).await {
+            ids.iter().try_for_each(|(name, id)| require_id_length(name, id))?;
+        }
         path.map(|axum::extract::Path(path)| Self(path))
             .map_err(|rejection| ApiError::InvalidRequest(rejection.body_text()))
     }

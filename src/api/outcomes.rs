@@ -89,7 +89,8 @@ pub(crate) async fn outcomes(
 ) -> Result<Json<Outcomes>, ApiError> {
     access.require_service()?;
     let query = OutcomesQuery::parse(query.as_deref().unwrap_or_default())?;
-    let range = TimeRange::new(query.step.unwrap_or(Step::Hour), query.from, query.to, super::now())?;
+    let step = query.step.unwrap_or(Step::Hour);
+    let range = TimeRange::new(step, step.longest_days(), query.from, query.to, super::now())?;
     let as_of = AppAsOf::of(&state.queries.frontiers().await?);
     let found = state.queries.ledger_outcomes(access.app(), range.steps()).await?;
     Ok(Json(Outcomes {

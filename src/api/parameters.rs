@@ -1,14 +1,11 @@
 //! What stands in paths and query strings.
 
-use axum::extract::FromRequestParts;
-use axum::extract::rejection::PathRejection;
-use axum::http::request::Parts;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::query_string::{invalid, parse_integer, parse_name, parse_time, parse_word, set_once, unknown};
-use crate::event::EventTime;
+use super::query_string::{invalid, parse_id, parse_integer, parse_time, parse_word, set_once, unknown};
+use crate::event::{EventTime, MAX_ID_BYTES};
 
 /// The most readers in one answer.
 pub(crate) const MAX_LIMIT: usize = 500;
@@ -43,15 +40,10 @@ impl MessagePath {
     pub(crate) fn conversation_key(&self) -> String {
         format!("{}#{}/g/{}", self.org, self.app, self.group)
     }
-}
 
-impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path: Result<axum::extract::Path<Self>, PathRejection> =
-            axum::extract::Path::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(path)| path).map_err(|rejection| ApiError::InvalidRequest(rejection.body_text()))
+    /// Whether group and message are no longer than ids are: of nothing else there is anything.
+    pub(crate) fn may_exist(&self) -> bool {
+        self.group.len() <= MAX_ID_BYTES && self.message.len() <= MAX_ID_BYTES
     }
 }
 
@@ -148,7 +140,7 @@ impl ReadersQuery {
                 "order" => set_once(&mut order, "order", parse_word("order", &value, &ListOrder::WORDS)?)?,
                 "limit" => set_once(&mut limit, "limit", parse_limit(&value)?)?,
                 "cursor" => set_once(&mut cursor, "cursor", value.into_owned())?,
-                "user" => user.push(parse_name("user", &value)?),
+                "user" => user.push(parse_id("user", &value)?),
                 "as_of" => set_once(&mut as_of, "as_of", parse_time("as_of", &value)?)?,
                 _ => return Err(unknown(&name, "status, order, limit, cursor, user and as_of")),
             }

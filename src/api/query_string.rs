@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::error::ApiError;
-use crate::event::EventTime;
+use crate::event::{EventTime, MAX_ID_BYTES};
 
 /// Times that events can have, in ms since 1970 (DESIGN.md section 2).
 const TIMES: RangeInclusive<i64> = 0..=4_102_444_799_999;
@@ -62,12 +62,27 @@ pub(crate) fn parse_time(parameter: &str, value: &str) -> Result<EventTime, ApiE
     parse_integer(parameter, value, TIMES).map(EventTime::from_millis)
 }
 
-/// Reads a name of something: a user, a group.
+/// Reads an id: of a user, a group, a message.
 ///
 /// # Errors
-/// [`ApiError::InvalidRequest`] where it is empty.
-pub(crate) fn parse_name(parameter: &str, value: &str) -> Result<String, ApiError> {
-    if value.is_empty() { Err(invalid(parameter, "must not be empty")) } else { Ok(value.to_owned()) }
+/// [`ApiError::InvalidRequest`] where it is empty, or as [`require_id_length`].
+pub(crate) fn parse_id(parameter: &str, value: &str) -> Result<String, ApiError> {
+    if value.is_empty() {
+        return Err(invalid(parameter, "must not be empty"));
+    }
+    require_id_length(parameter, value)?;
+    Ok(value.to_owned())
+}
+
+/// Refuses what is longer than any id: nothing has it, and statements are bounded by what stands in them.
+///
+/// # Errors
+/// [`ApiError::InvalidRequest`].
+pub(crate) fn require_id_length(parameter: &str, value: &str) -> Result<(), ApiError> {
+    if value.len() <= MAX_ID_BYTES {
+        return Ok(());
+    }
+    Err(invalid(parameter, &format!("must be at most {MAX_ID_BYTES} bytes, as every id is; it has {}", value.len())))
 }
 
 #[cfg(test)]
@@ -93,7 +108,10 @@ mod tests {
             assert_eq!(refusal, Err("limit: must be an integer from 1 to 9".to_owned()), "{refused}");
         }
         assert!(parse_time("from", "4102444800000").is_err());
-        assert_eq!(parse_name("user", "").map_err(detail), Err("user: must not be empty".to_owned()));
+        assert_eq!(parse_id("user", "").map_err(detail), Err("user: must not be empty".to_owned()));
+        assert_eq!(parse_id("user", &"é".repeat(64)), Ok("é".repeat(64)));
+        let too_long = "user: must be at most 128 bytes, as every id is; it has 129".to_owned();
+        assert_eq!(parse_id("user", &"a".repeat(129)).map_err(detail), Err(too_long));
         assert_eq!(
             detail(unknown("limt", "limit")),
             "limt: there is no such parameter; the known parameters are limit"

@@ -15,6 +15,7 @@ use super::as_of::AsOf;
 use super::conditional;
 use super::cursor::Cursor;
 use super::error::{ApiError, CommonProblems, Problem};
+use super::in_path::InPath;
 use super::parameters::{MessagePath, ReadersQuery};
 use super::reader_page::{GroupMessageFacts, ReaderPage, fingerprint};
 use crate::store::query::{MessageKey, StoredMessage};
@@ -55,7 +56,7 @@ pub(crate) struct ReaderList {
 pub(crate) async fn list_readers(
     State(state): State<Arc<ApiState>>,
     access: Access,
-    path: MessagePath,
+    InPath(path): InPath<MessagePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

@@ -75,7 +75,10 @@ pub(crate) async fn query_receipts(
     if !is_json(&headers) {
         return Err(ApiError::UnsupportedMediaType);
     }
-    let questions = read_questions(access.app(), &body)?;
+    let questions: Vec<Result<Question, ApiError>> = read_questions(access.app(), &body)?
+        .into_iter()
+        .map(|question| question.and_then(|question| question.check_asker(&access).map(|()| question)))
+        .collect();
 
     let asked: Vec<&Question> = questions.iter().filter_map(|question| question.as_ref().ok()).collect();
     let conversations: Vec<&str> = asked.iter().map(|question| question.key().conversation.as_str()).collect();

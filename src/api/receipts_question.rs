@@ -4,10 +4,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::cursor::{Cursor, ListFingerprint};
 use super::error::ApiError;
 use super::parameters::{DEFAULT_LIMIT, ListOrder, MAX_LIMIT, MAX_USERS, ReadStatus, ReadersQuery};
-use super::query_string::{invalid, parse_name, parse_word};
+use super::query_string::{invalid, parse_id, parse_word};
 use super::reader_page::fingerprint;
 use super::singles::conversation_key;
 use crate::event::{AppId, EventTime};
@@ -75,6 +76,8 @@ pub(crate) enum Question {
     Single {
         /// Which message.
         key: MessageKey,
+        /// The two.
+        users: [String; 2],
     },
 }
 
@@ -82,7 +85,20 @@ impl Question {
     /// The message asked for.
     pub(crate) fn key(&self) -> &MessageKey {
         match self {
-            Self::Group { key, .. } | Self::Single { key } => key,
+            Self::Group { key, .. } | Self::Single { key, .. } => key,
+        }
+    }
+
+    /// Refuses what a caller may not ask, whether there is such a message or not: of a single chat only its two users may
+    /// know.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub(crate) fn check_asker(&self, access: &Access) -> Result<(), ApiError> {
+        match self {
+            // Who may see a group's message depends on the message.
+            Self::Group { .. } => Ok(()),
+            Self::Single { users: [one, other], .. } => access.require_one_of(&[one, other]),
         }
     }
 }
@@ -126,12 +142,12 @@ const ITEM: &str = "item";
 fn read_item(app: AppId<'_>, item: Value, users_left: &mut usize) -> Result<Question, ApiError> {
     let Value::Object(mut fields) = item else { return Err(invalid(ITEM, "must be an object")) };
     let message = match fields.remove("message") {
-        Some(message) => text("message", message)?,
+        Some(message) => id("message", message)?,
         None => return Err(invalid("message", "must be there")),
     };
     let question = match (optional(&mut fields, "group"), optional(&mut fields, "single")) {
         (Some(group), None) => {
-            let conversation = format!("{}/g/{}", app.as_str(), text("group", group)?);
+            let conversation = format!("{}/g/{}", app.as_str(), id("group", group)?);
             let key = MessageKey { conversation, message };
             let query = read_list(&mut fields, users_left)?;
             let list = fingerprint(&key.conversation, &key.message, &query);
@@ -140,8 +156,9 @@ fn read_item(app: AppId<'_>, item: Value, users_left: &mut usize) -> Result<Ques
             Question::Group { key, query, list }
         }
         (None, Some(single)) => {
-            let (one, other) = two_users(single)?;
-            Question::Single { key: MessageKey { conversation: conversation_key(app, &one, &other), message } }
+            let users = two_users(single)?;
+            let [one, other] = &users;
+            Question::Single { key: MessageKey { conversation: conversation_key(app, one, other), message }, users }
         }
         (Some(_), Some(_)) | (None, None) => return Err(invalid(ITEM, "must have either group or single")),
     };
@@ -171,7 +188,7 @@ fn read_list(fields: &mut Map<String, Value>, users_left: &mut usize) -> Result<
         .map(|value| integer("as_of", &value, 0, EventTime::MAX.millis()).map(EventTime::from_millis))
         .transpose()?;
     let mut user = match optional(fields, "users") {
-        Some(users) => list_of_names("users", users)?,
+        Some(users) => list_of_ids("users", users)?,
         None => Vec::new(),
     };
     user.sort_unstable();
@@ -196,9 +213,13 @@ fn optional(fields: &mut Map<String, Value>, field: &str) -> Option<Value> {
 
 fn text(field: &str, value: Value) -> Result<String, ApiError> {
     match value {
-        Value::String(text) => parse_name(field, &text),
+        Value::String(text) => Ok(text),
         _ => Err(invalid(field, "must be a string")),
     }
+}
+
+fn id(field: &str, value: Value) -> Result<String, ApiError> {
+    parse_id(field, &text(field, value)?)
 }
 
 fn integer(field: &str, value: &Value, least: i64, most: i64) -> Result<i64, ApiError> {
@@ -206,16 +227,14 @@ fn integer(field: &str, value: &Value, least: i64, most: i64) -> Result<i64, Api
     number.ok_or_else(|| invalid(field, &format!("must be an integer from {least} to {most}")))
 }
 
-fn list_of_names(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
-    let Value::Array(names) = value else { return Err(invalid(field, "must be a list of strings")) };
-    names.into_iter().enumerate().map(|(index, name)| text(&format!("{field}[{index}]"), name)).collect()
+fn list_of_ids(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
+    let Value::Array(ids) = value else { return Err(invalid(field, "must be a list of strings")) };
+    ids.into_iter().enumerate().map(|(index, value)| id(&format!("{field}[{index}]"), value)).collect()
 }
 
-fn two_users(value: Value) -> Result<(String, String), ApiError> {
-    match <[String; 2]>::try_from(list_of_names("single", value)?) {
-        Ok([one, other]) => Ok((one, other)),
-        Err(_) => Err(invalid("single", "must be the two users between whom the message was sent")),
-    }
+fn two_users(value: Value) -> Result<[String; 2], ApiError> {
+    <[String; 2]>::try_from(list_of_ids("single", value)?)
+        .map_err(|_| invalid("single", "must be the two users between whom the message was sent"))
 }
 
 #[cfg(test)]
@@ -265,6 +284,16 @@ mod tests {
             (json!({"group": "g"}), "items[1].message: "),
             (json!({"group": 7, "message": "m"}), "items[1].group: "),
             (json!({"group": "", "message": "m"}), "items[1].group: "),
+            (json!({"group": "g".repeat(129), "message": "m"}), "items[1].group: must be at most 128 bytes"),
+            (json!({"group": "g", "message": "m".repeat(300_000)}), "items[1].message: must be at most 128 bytes"),
+            (
+                json!({"group": "g", "message": "m", "users": ["u", "u".repeat(129)]}),
+                "items[1].users[1]: must be at most",
+            ),
+            (
+                json!({"single": ["a", "b".repeat(129)], "message": "m"}),
+                "items[1].single[1]: must be at most 128 bytes",
+            ),
             (json!({"single": ["a"], "message": "m"}), "items[1].single: "),
             (json!({"single": ["a", 7], "message": "m"}), "items[1].single[1]: "),
             (json!({"single": ["a", "b"], "message": "m", "limit": 7}), "items[1].limit: "),

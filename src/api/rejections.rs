@@ -16,7 +16,7 @@ use super::cursor::{ListFingerprint, decode_position, encode_position};
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
-use super::query_string::{invalid, parse_name, parse_time, set_once, unknown};
+use super::query_string::{invalid, parse_id, parse_time, set_once, unknown};
 use crate::event::EventTime;
 use crate::fold::Outcome;
 use crate::policy::DAY_MILLIS;
@@ -168,8 +168,8 @@ impl RejectionsQuery {
                 "from" => set_once(&mut read.from, "from", parse_time("from", &value)?)?,
                 "to" => set_once(&mut read.to, "to", parse_time("to", &value)?)?,
                 "outcome" => set_once(&mut read.outcome, "outcome", parse_outcome(&value)?)?,
-                "group" => set_once(&mut read.group, "group", parse_name("group", &value)?)?,
-                "user" => set_once(&mut read.user, "user", parse_name("user", &value)?)?,
+                "group" => set_once(&mut read.group, "group", parse_id("group", &value)?)?,
+                "user" => set_once(&mut read.user, "user", parse_id("user", &value)?)?,
                 "limit" => set_once(&mut read.limit, "limit", parse_limit(&value)?)?,
                 "cursor" => set_once(&mut read.cursor, "cursor", value.into_owned())?,
                 _ => return Err(unknown(&name, "from, to, outcome, group, user, limit and cursor")),

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, RawQuery, State};
-use axum::http::request::Parts;
+use axum::extract::{RawQuery, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +11,7 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AsOf;
 use super::error::{ApiError, CommonProblems};
+use super::in_path::InPath;
 use crate::event::{AppId, Conversation, EventTime, UserId};
 use crate::store::query::{MessageKey, ReadSource, SingleState, StoredMessage, StoredRecall};
 
@@ -105,16 +104,6 @@ pub(crate) struct SingleMessagePath {
     message: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for SingleMessagePath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path: Result<axum::extract::Path<Self>, PathRejection> =
-            axum::extract::Path::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(path)| path).map_err(|rejection| ApiError::InvalidRequest(rejection.body_text()))
-    }
-}
-
 /// Whether a message between two users was delivered and read, when, and by what. A message that was taken back is
 /// answered, too: `recalled_at` says so, and what became of it before stays as it was.
 #[utoipa::path(
@@ -131,7 +120,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SingleMessagePath {
 pub(crate) async fn single_message(
     State(state): State<Arc<ApiState>>,
     access: Access,
-    path: SingleMessagePath,
+    InPath(path): InPath<SingleMessagePath>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<SingleMessageStatus>, ApiError> {
     if let Some((name, _)) = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).next() {

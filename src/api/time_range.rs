@@ -72,19 +72,21 @@ pub(crate) struct TimeRange {
 
 impl TimeRange {
     /// The steps in which the range that was asked for lies, its first and last one whole. `to` is the present where it is
-    /// not given, and `from` 60 minutes, 24 hours or 30 days before `to`.
+    /// not given, and `from` 60 minutes, 24 hours or 30 days before `to`, or `most_days` where those are fewer.
     ///
     /// # Errors
-    /// [`ApiError::InvalidRequest`] where `from` is not before `to`, or the range is longer than the step allows.
+    /// [`ApiError::InvalidRequest`] where `from` is not before `to`, or the range is longer than `most_days`.
     pub(crate) fn new(
         step: Step,
+        most_days: i64,
         from: Option<EventTime>,
         to: Option<EventTime>,
         now: EventTime,
     ) -> Result<Self, ApiError> {
         let millis = step.millis();
         let to = to.unwrap_or(now).millis();
-        let from = from.map_or(to - step.usual_steps() * millis, EventTime::millis).max(0);
+        let usual_millis = (step.usual_steps() * millis).min(most_days * DAY_MILLIS);
+        let from = from.map_or(to - usual_millis, EventTime::millis).max(0);
         if from >= to {
             return Err(invalid("from", "must be before to"));
         }
@@ -93,20 +95,11 @@ impl TimeRange {
             from: EventTime::from_millis(from - from % millis),
             to: EventTime::from_millis((to + millis - 1) / millis * millis),
         };
-        range.require_days(step.longest_days(), "with this step")?;
-        Ok(range)
-    }
-
-    /// Refuses longer ranges.
-    ///
-    /// # Errors
-    /// [`ApiError::InvalidRequest`], telling when the bound holds.
-    pub(crate) fn require_days(&self, days: i64, when: &str) -> Result<(), ApiError> {
         // The first and last step may be there in part only.
-        if self.to.since(self.from) <= days * DAY_MILLIS + self.step.millis() {
-            return Ok(());
+        if range.to.since(range.from) > most_days * DAY_MILLIS + millis {
+            return Err(invalid("from", &format!("of this question a range of at most {most_days} days is answered")));
         }
-        Err(invalid("from", &format!("{when}, a range of at most {days} days is answered")))
+        Ok(range)
     }
 
     /// As the queries take it.
@@ -124,8 +117,12 @@ mod tests {
     const NOW: i64 = 1_772_366_400_000;
 
     fn range(step: Step, from: Option<i64>, to: Option<i64>) -> Result<(i64, i64), ApiError> {
+        range_within(step, step.longest_days(), from, to)
+    }
+
+    fn range_within(step: Step, most_days: i64, from: Option<i64>, to: Option<i64>) -> Result<(i64, i64), ApiError> {
         let time = |millis: Option<i64>| millis.map(EventTime::from_millis);
-        let range = TimeRange::new(step, time(from), time(to), EventTime::from_millis(NOW + 1))?;
+        let range = TimeRange::new(step, most_days, time(from), time(to), EventTime::from_millis(NOW + 1))?;
         Ok((range.from.millis() - NOW, range.to.millis() - NOW))
     }
 
@@ -136,6 +133,15 @@ mod tests {
         assert_eq!(range(Step::Minute, Some(NOW + 59_999), Some(NOW + 60_001)), Ok((0, 120_000)));
         // Noon.
         assert_eq!(range(Step::Day, Some(NOW), Some(NOW + 1)), Ok((-12 * HOUR_MILLIS, 12 * HOUR_MILLIS)));
+    }
+
+    #[test]
+    fn without_a_beginning_no_more_is_asked_than_is_answered() {
+        let noon = 12 * HOUR_MILLIS;
+        assert_eq!(range(Step::Day, None, None), Ok((-30 * DAY_MILLIS - noon, noon)));
+        assert_eq!(range_within(Step::Day, 7, None, None), Ok((-7 * DAY_MILLIS - noon, noon)));
+        assert_eq!(range_within(Step::Hour, 7, None, None), Ok((-24 * HOUR_MILLIS, HOUR_MILLIS)));
+        assert!(range_within(Step::Day, 7, Some(NOW - 9 * DAY_MILLIS), None).is_err());
     }
 
     #[test]

@@ -79,7 +79,32 @@ fn of_a_whole_app_the_ledger_tells_each_kind_within_its_error() {
     let first_minute = &series(&by_minute, "delivered")["buckets"][0];
     assert_eq!((&first_minute["count"], &first_minute["p50"]), (&json!(60), &json!(30 * SECOND)));
     let reads = series(&by_minute, "read")["buckets"].as_array().unwrap();
-    assert_eq!(reads.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum::<u64>(), 101, "both chats");
+    assert_eq!(
+        reads.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum::<u64>(),
+        100,
+        "but for a group of two"
+    );
+    assert_eq!(by_minute["withheld"], json!({"receipts": 1, "messages": 0}));
+}
+
+#[test]
+fn a_default_range_is_never_longer_than_is_answered() {
+    let api = TestApi::new("latency_defaults");
+    for chat in ["", "chat=single", "chat=group", "group=g1", "chat=single&kind=delivered"] {
+        for step in ["minute", "hour", "day"] {
+            let path = format!("{LATENCY}?{chat}&step={step}");
+            let answer = api.ok(&path);
+            let days = (answer["to"].as_i64().unwrap() - answer["from"].as_i64().unwrap()) / DAY;
+            let expected = match (step, chat) {
+                ("day", "chat=single" | "chat=group") => 8,
+                ("day", _) => 31,
+                ("hour", _) => 1,
+                _ => 0,
+            };
+            // The first and the last step may be there in part only.
+            assert_eq!(days, expected, "{path}");
+        }
+    }
 }
 
 #[test]
@@ -143,6 +168,27 @@ fn parts_of_the_audience_are_members_at_the_time_of_sending() {
     );
     let nobody = api.ok(&format!("{LATENCY}?group=g1&from={}&to={}", NOON + DAY, NOON + DAY + HOUR));
     assert_eq!(nobody["audience"], json!([]));
+}
+
+#[test]
+fn what_all_chats_have_less_what_single_chats_have_shows_no_small_group() {
+    let mut api = TestApi::new("latency_difference");
+    let mut records = vec![open_policy(1, |_| {})];
+    records.extend(read_in("pair", &["a1", "a2"], "p1", &[("a2", 7 * SECOND)]));
+    records.extend(read_in("large", &["a1", "a2", "a3", "a4", "a5"], "l1", &[("a2", 3 * SECOND), ("a3", 5 * SECOND)]));
+    records.push(single_message("s1").record());
+    records.push(single_read("s1").after(11 * SECOND).record());
+    api.flush(&records);
+    let range = format!("step=minute&from={NOON}&to={}", NOON + HOUR);
+    let reads = |chat: &str| {
+        let answer = api.ok(&format!("{LATENCY}?{chat}&{range}"));
+        let bucket = &series(&answer, "read")["buckets"][0];
+        (bucket["count"].as_u64().unwrap(), bucket["p50"].as_i64().unwrap(), answer["withheld"]["receipts"].clone())
+    };
+    assert_eq!(reads("chat=single"), (1, 11 * SECOND, json!(0)));
+    assert_eq!(reads("chat=group"), (2, 5 * SECOND, json!(1)));
+    assert_eq!(reads(""), (3, 5 * SECOND, json!(1)));
+    assert_eq!(reads("kind=read"), (3, 5 * SECOND, json!(1)));
 }
 
 #[test]

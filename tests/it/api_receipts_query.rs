@@ -178,6 +178,23 @@ fn each_item_is_shown_to_whom_its_rule_allows() {
 }
 
 #[test]
+fn whether_there_is_a_message_between_two_others_is_not_told() {
+    let api = everything("batch_hidden");
+    let item = |message: &str| json!({"single": ["alice", "bob"], "message": message});
+    let answers = ask(&api, "token-of-mallory", &json!([item("s1"), item("none"), item("m1")]));
+    assert_eq!(answers[0]["error"]["code"], "forbidden");
+    assert_eq!(answers[1], answers[0]);
+    assert_eq!(answers[2], answers[0]);
+    for (message, answer) in [("s1", &answers[0]), ("none", &answers[1])] {
+        let alone = api.get(&format!("/v1/org/app/singles/alice/bob/messages/{message}"), "token-of-mallory");
+        assert_eq!((alone.status, &alone.body["code"]), (403, &answer["error"]["code"]));
+        assert_eq!(alone.body["detail"], answer["error"]["detail"]);
+    }
+    let own = ask(&api, "token-of-bob", &json!([item("s1"), item("none")]));
+    assert_eq!((&own[0]["message"]["id"], &own[1]["error"]["code"]), (&json!("s1"), &json!("not_found")));
+}
+
+#[test]
 fn a_hundred_items_take_as_many_statements_as_one() {
     let relay = FaultyClickHouse::before(clickhouse::url());
     let mut api = TestApi::with_config("batch_statements", |config| config.clickhouse.url.clone_from(&relay.url));

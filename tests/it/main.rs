@@ -16,6 +16,7 @@ mod api_examples;
 mod api_export;
 mod api_group_quota;
 mod api_latency;
+mod api_long_ids;
 mod api_outcomes;
 mod api_paging;
 mod api_past_lists;

@@ -73,15 +73,6 @@ pub struct AskedGroups<'a> {
     pub smallest_shown: u32,
 }
 
-/// Whose receipts are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReceiptScope {
-    /// Those of single chats.
-    Singles,
-    /// Those of all chats.
-    Everything,
-}
-
 #[derive(Row, Deserialize)]
 struct HistogramRow {
     #[serde(rename = "type")]
@@ -98,7 +89,7 @@ struct ReceiptsRow {
 }
 
 #[derive(Row, Deserialize)]
-struct GroupsRow {
+struct ReadsRow {
     start_ms: i64,
     receipts: u64,
     quantiles: Vec<i64>,
@@ -158,29 +149,24 @@ impl Queries {
         Ok(delays.collect())
     }
 
-    /// Delays of an app's receipts by their own time, exact.
+    /// Delays of receipts in an app's single chats by their own time, exact.
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub async fn receipt_delays(
+    pub async fn single_delays(
         &self,
         app: AppId<'_>,
-        scope: ReceiptScope,
         kind: ReceiptKind,
         steps: TimeSteps,
     ) -> Result<Vec<StepDelays>, StoreError> {
-        let prefix = match scope {
-            ReceiptScope::Singles => format!("{app}/u/"),
-            ReceiptScope::Everything => format!("{app}/"),
-        };
         let query = self
             .client
-            .query(include_str!("receipt_delays.sql"))
+            .query(include_str!("single_delays.sql"))
             .bind(steps.step_millis)
             .bind(steps.from.millis())
             .bind(steps.until.millis())
             .bind(app.as_str())
-            .bind(prefix)
+            .bind(format!("{app}/u/"))
             .bind(kind.name());
         let rows = self.reading("receipts").bounded(query.fetch_all::<ReceiptsRow>()).await?;
         let delays = rows.into_iter().map(|row| StepDelays {
@@ -192,13 +178,19 @@ impl Queries {
         Ok(delays.collect())
     }
 
-    /// Delays of reading in groups by the receipts' own time, exact.
+    /// Delays of reading in groups by the receipts' own time, exact; those of single chats may be among them, and those of
+    /// small groups never are.
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub async fn group_delays(&self, asked: AskedGroups<'_>, steps: TimeSteps) -> Result<Vec<StepDelays>, StoreError> {
-        let query = asked.bind(self.client.query(include_str!("group_delays.sql")), steps);
-        let rows = self.reading("receipts").bounded(query.fetch_all::<GroupsRow>()).await?;
+    pub async fn read_delays(
+        &self,
+        asked: AskedGroups<'_>,
+        with_singles: bool,
+        steps: TimeSteps,
+    ) -> Result<Vec<StepDelays>, StoreError> {
+        let query = asked.bind(self.client.query(include_str!("read_delays.sql")), steps).bind(with_singles);
+        let rows = self.reading("receipts").bounded(query.fetch_all::<ReadsRow>()).await?;
         let delays = rows.into_iter().map(|row| StepDelays {
             start: EventTime::from_millis(row.start_ms),
             count: row.receipts,

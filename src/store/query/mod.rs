@@ -32,7 +32,7 @@ use serde::Deserialize;
 use tokio::sync::{OnceCell, Semaphore};
 
 pub use count_changes::{CountChange, CountChanges, LogPosition};
-pub use delays::{AskedGroups, AudienceDelays, Quantiles, ReceiptScope, StepDelays, TimeSteps};
+pub use delays::{AskedGroups, AudienceDelays, Quantiles, StepDelays, TimeSteps};
 pub use export::{ExportFormat, ExportPosition, ExportRows, ExportSelection, ExportTable};
 pub use frontiers::Frontiers;
 pub use ledger_outcomes::StepOutcome;

@@ -88,6 +88,10 @@ impl Reading<'_> {
     }
 }
 
+/// The longest statement, in bytes. ClickHouse's own default, 256 KiB, is less than the keys of 500 conversations take,
+/// each 388 bytes of which any may need an escape.
+const STATEMENT_BYTES: u64 = 2 * 1024 * 1024;
+
 /// The client with limits on every statement.
 pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client {
     let settings = [
@@ -108,6 +112,7 @@ pub(super) fn reading_alone(client: Client) -> Client {
     client
         // Reading alone, settings allowed: those above and those of the protocol itself come with each statement.
         .with_setting("readonly", "2")
+        .with_setting("max_query_size", STATEMENT_BYTES.to_string())
         // A question that nobody waits for any more must not go on: dropping it closes its connection.
         .with_setting("cancel_http_readonly_queries_on_client_close", "1")
 }

@@ -57,10 +57,6 @@ impl Queries {
             .query(include_str!("unread_conversations.sql"))
             .bind(app.as_str())
             .bind(user.as_str())
-            .bind(conversations)
-            .bind(conversations)
-            .bind(conversations)
-            .bind(conversations)
             .bind(conversations);
         self.reading("messages").bounded(query.fetch_all::<UnreadConversation>()).await
     }

@@ -3,13 +3,14 @@
 -- Where the roster is not known, who left is the only one left out.
 WITH
     ? AS asked_app,
-    ? AS asked_user
+    ? AS asked_user,
+    ? AS asked_conversations
 SELECT conversation, count() AS unread
 FROM
 (
     SELECT conversation, message, sent_at
     FROM messages
-    WHERE app = asked_app AND conversation IN ? AND sender != asked_user
+    WHERE app = asked_app AND conversation IN asked_conversations AND sender != asked_user
     LIMIT 1 BY conversation, message, sent_at
 ) AS sent
 LEFT JOIN
@@ -17,7 +18,7 @@ LEFT JOIN
     -- One ms more, so that what is not there is 0 and before every message.
     SELECT conversation, max(toUnixTimestamp64Milli(at)) + 1 AS unread_from_ms
     FROM marks
-    WHERE app = asked_app AND conversation IN ? AND reader = asked_user
+    WHERE app = asked_app AND conversation IN asked_conversations AND reader = asked_user
     GROUP BY conversation
 ) AS marked USING (conversation)
 LEFT JOIN
@@ -31,7 +32,7 @@ LEFT JOIN
         if(is_roster_known, NOT is_member, is_named AND NOT is_member) AS is_outsider,
         if(is_roster_known, last_joined_ms, 0) AS joined_ms
     FROM roster_changes
-    WHERE app = asked_app AND conversation IN ? AND user IN ('', asked_user)
+    WHERE app = asked_app AND conversation IN asked_conversations AND user IN ('', asked_user)
     GROUP BY conversation
 ) AS standing USING (conversation)
 WHERE NOT ifNull(is_outsider, 0)
@@ -40,13 +41,13 @@ WHERE NOT ifNull(is_outsider, 0)
     (
         SELECT conversation, message, sent_at
         FROM receipts
-        WHERE app = asked_app AND conversation IN ? AND kind = 'read' AND reader = asked_user
+        WHERE app = asked_app AND conversation IN asked_conversations AND kind = 'read' AND reader = asked_user
     )
     AND (conversation, message, sent_at) NOT IN
     (
         SELECT conversation, message, sent_at
         FROM recalls
-        WHERE app = asked_app AND conversation IN ?
+        WHERE app = asked_app AND conversation IN asked_conversations
     )
 GROUP BY conversation
 ORDER BY conversation

@@ -1,5 +1,5 @@
--- Delays of an app's receipts of one kind, by step of the receipt's time, exact. No message is valid for more than 90 days.
--- A receipt has one place in the log, by which rows that were written twice count once.
+-- Delays of receipts of one kind in single chats of an app, by step of the receipt's time, exact. No message is valid for
+-- more than 90 days. A receipt has one place in the log, by which rows that were written twice count once.
 WITH
     toInt64(?) AS step_ms,
     toInt64(?) AS from_ms,
