@@ -12,14 +12,14 @@ use rebalance::Revocation;
 
 use super::clock::Clock;
 use super::effects::FlushAnswer;
-use super::error::WorkerError;
+use super::error::{Recovery, WorkerError};
 use super::flush::{Flush, FlushBuilder, FlushedPartition};
 use super::hydration::{HydrationAnswer, HydrationJob};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
 use crate::event::{Offset, PartitionId, RecordTime};
 use crate::fold::Partition;
-use crate::log::{RecordBatch, Source};
+use crate::log::{RecordBatch, Source, SourceError};
 use crate::store::TopicIdentity;
 
 /// How long one poll waits for records; a stop is noticed after that.
@@ -146,6 +146,22 @@ impl<S: Source, K: Clock> Intake<S, K> {
     /// # Errors
     /// Whatever ends the pipeline: its own errors, and those that the effects and the hydration answered.
     pub fn step(&mut self) -> Result<(), WorkerError> {
+        self.turn().map_err(|error| self.name_taken(error))
+    }
+
+    /// What ends the pipeline. One that starts anew joins by its name again and would end the worker that has taken it
+    /// meanwhile: the group is asked before.
+    fn name_taken(&mut self, error: WorkerError) -> WorkerError {
+        if error.recovery() == Recovery::Stop {
+            return error;
+        }
+        match self.source.poll(Duration::ZERO, &mut self.batch) {
+            Err(fenced @ SourceError::Fenced { .. }) => fenced.into(),
+            _ => error,
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), WorkerError> {
         self.take_answers()?;
         while let Some(note) = self.source.take_note() {
             self.serve(note)?;

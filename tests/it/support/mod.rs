@@ -6,6 +6,7 @@ pub mod bad_records;
 pub mod both_folds;
 pub mod both_readers;
 pub mod clickhouse;
+pub mod committing;
 pub mod door;
 pub mod endpoints;
 pub mod events;
