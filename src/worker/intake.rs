@@ -94,6 +94,7 @@ struct OwnedPartition {
     /// Records below are folded; one that comes again is a defect of the source and is not folded twice. Moves on behind
     /// markers of transactions too, which the state hears of at the end of a flush.
     next_offset: Offset,
+    /// Of the record folded last; after a takeover about that, until one is folded.
     last_record_time: RecordTime,
     /// To be given up: nothing is folded any more.
     is_revoked: bool,
