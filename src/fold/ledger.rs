@@ -12,7 +12,7 @@ use super::state::apps::{App, Apps};
 use super::state::slots::Slot;
 use crate::event::{EventTime, EventType, Offset, RecordTime};
 
-const HOUR_MILLIS: i64 = 60 * 60 * 1000;
+pub(crate) const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 
 /// What one cell of the current hour counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::fact::{CountsFact, Position, RejectionFact, Sink};
-use super::ledger::Ledger;
+use super::ledger::{HOUR_MILLIS, Ledger};
 use super::rules::Turn;
 use super::state::apps::Apps;
 use super::state::conversation::{ConversationKind, Conversations, Sender};
@@ -78,6 +78,14 @@ impl Partition {
     /// The offset after the last record applied.
     pub fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+
+    /// About when its last record was written: the watermark, as far as the hour of the record agrees. `None` before the
+    /// first one.
+    pub fn about_last_record(&self) -> Option<RecordTime> {
+        let (hour, _) = self.ledger.current();
+        let about = self.watermark.millis().clamp(hour, hour + HOUR_MILLIS - 1);
+        (hour > 0).then_some(RecordTime::from_millis(about))
     }
 
     /// Receipts and recalls that wait for their message.

@@ -287,6 +287,10 @@ impl Source for KafkaSource {
 
     fn poll(&mut self, wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
         batch.clear();
+        // Told at once, and not behind what was fetched before.
+        if let Some((code, _)) = self.consumer.client().fatal_error() {
+            self.poll_error(KafkaError::MessageConsumptionFatal(code))?;
+        }
         let mut wait = wait;
         // A rebalance stands before records that came after it, so it ends the batch.
         while batch.len() < MAX_BATCH_RECORDS && batch.bytes() < MAX_BATCH_BYTES && !self.consumer.context().has_notes()

@@ -45,15 +45,31 @@ impl TransactionalCommitter {
     }
 
     /// Ends the transaction without effect. Delivery reports have been polled by `produce`.
-    fn abort(&self, doing: &'static str, reason: String) -> CommitError {
+    fn abort(&self, doing: &'static str, reason: String, begun: Instant) -> CommitError {
         for _ in 0..STEP_ATTEMPTS {
-            match self.producer.client.abort_transaction(REQUEST_TIMEOUT) {
+            let failure = match self.producer.client.abort_transaction(REQUEST_TIMEOUT) {
                 Ok(()) => return CommitError::Aborted { doing, reason },
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
-                Err(error) => return CommitError::Unknown { doing, reason: format!("{reason}; abort: {error}") },
-            }
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => continue,
+                Err(failure) => failure,
+            };
+            let reason = format!("{reason}; abort: {failure}");
+            let is_name_taken = matches!(&failure, KafkaError::Transaction(error) if is_fencing(error.code()))
+                && may_only_be_a_second_worker(begun);
+            return if is_name_taken {
+                CommitError::Fenced { doing, reason }
+            } else {
+                CommitError::Unknown { doing, reason }
+            };
         }
         CommitError::Unknown { doing, reason: format!("{reason}; the abort did not end in time") }
+    }
+
+    /// What the client says of itself where a second worker has taken the transactional id: whatever step met that, a
+    /// delivery report among them, the client can do nothing any more, not even abort.
+    fn fenced(&self, begun: Instant) -> Option<CommitError> {
+        let (code, reason) = self.producer.client.client().fatal_error()?;
+        let is_name_taken = is_fencing(code) && may_only_be_a_second_worker(begun);
+        is_name_taken.then_some(CommitError::Fenced { doing: "committing a flush", reason })
     }
 
     /// Runs a step, repeating it while the client calls the failure retriable.
@@ -69,7 +85,7 @@ impl TransactionalCommitter {
             if error.is_retriable() {
                 continue;
             }
-            return Err(classify(doing, &error, begun.elapsed()));
+            return Err(classify(doing, &error, begun));
         }
         Err(StepFailure::Unknown(doing, last))
     }
@@ -89,7 +105,18 @@ enum StepFailure {
     Final(CommitError),
 }
 
-fn classify(doing: &'static str, error: &RDKafkaError, open_for: Duration) -> StepFailure {
+/// Whether the coordinator gave the transactional id a newer epoch.
+fn is_fencing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// The coordinator also fences a producer whose transaction it timed out: no second worker is to blame then.
+fn may_only_be_a_second_worker(begun: Instant) -> bool {
+    begun.elapsed() < Duration::from_millis(TRANSACTION_TIMEOUT_MILLIS)
+}
+
+fn classify(doing: &'static str, error: &RDKafkaError, begun: Instant) -> StepFailure {
     use RDKafkaErrorCode as Code;
     let reason = error.to_string();
     match error.code() {
@@ -97,10 +124,7 @@ fn classify(doing: &'static str, error: &RDKafkaError, open_for: Duration) -> St
         // stalled past its session; a second worker of its name is told by the consumer itself.
         Code::FencedInstanceId if error.txn_requires_abort() => StepFailure::Abort(doing, reason),
         Code::FencedInstanceId => StepFailure::Final(CommitError::Fenced { doing, reason }),
-        // The coordinator also fences a producer whose transaction it timed out: no second worker is to blame then.
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
-            if open_for < Duration::from_millis(TRANSACTION_TIMEOUT_MILLIS) =>
-        {
+        code if is_fencing(code) && may_only_be_a_second_worker(begun) => {
             StepFailure::Final(CommitError::Fenced { doing, reason })
         }
         Code::TransactionalIdAuthorizationFailed
@@ -165,15 +189,17 @@ impl Committer for TransactionalCommitter {
             reach(FailPoint::TransactionEnd);
             Ok(())
         };
-        run().map_err(|failure| match failure {
-            StepFailure::Abort(doing, reason) => self.abort(doing, reason),
-            // Nothing of it may become visible, and the next try begins a transaction of its own.
-            StepFailure::Refused(doing, reason) => match self.abort(doing, reason) {
-                CommitError::Aborted { doing, reason } => CommitError::Refused { doing, reason },
-                unknown => unknown,
-            },
-            StepFailure::Unknown(doing, reason) => CommitError::Unknown { doing, reason },
-            StepFailure::Final(error) => error,
+        run().map_err(|failure| {
+            self.fenced(begun).unwrap_or_else(|| match failure {
+                StepFailure::Abort(doing, reason) => self.abort(doing, reason, begun),
+                // Nothing of it may become visible, and the next try begins a transaction of its own.
+                StepFailure::Refused(doing, reason) => match self.abort(doing, reason, begun) {
+                    CommitError::Aborted { doing, reason } => CommitError::Refused { doing, reason },
+                    failed => failed,
+                },
+                StepFailure::Unknown(doing, reason) => CommitError::Unknown { doing, reason },
+                StepFailure::Final(error) => error,
+            })
         })
     }
 }

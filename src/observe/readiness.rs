@@ -17,7 +17,7 @@ pub struct Readiness {
 pub struct ConditionState {
     /// Whether it holds.
     pub met: bool,
-    /// Why it does not; `null` where it does.
+    /// Why it does not, or what an operator should know although it does; mostly `null` where it does.
     pub reason: Option<String>,
 }
 
@@ -64,6 +64,11 @@ impl Condition {
         self.readiness.lock().insert(self.name.clone(), ConditionState { met: true, reason: None });
     }
 
+    /// It holds; the reason says what an operator has still to do.
+    pub fn met_for_now(&self, reason: impl Into<String>) {
+        self.readiness.lock().insert(self.name.clone(), ConditionState { met: true, reason: Some(reason.into()) });
+    }
+
     /// It does not hold; the reason says what an operator can do.
     pub fn unmet(&self, reason: impl Into<String>) {
         self.readiness.lock().insert(self.name.clone(), ConditionState { met: false, reason: Some(reason.into()) });
@@ -87,8 +92,12 @@ mod tests {
         clickhouse.unmet("no answer within 2 s");
         let report = readiness.report();
         assert!(!report.ready);
-        let reason = report.conditions.get("clickhouse_answers").and_then(|state| state.reason.clone());
-        assert_eq!(reason.as_deref(), Some("no answer within 2 s"));
+        let reason =
+            |report: Report| report.conditions.get("clickhouse_answers").and_then(|state| state.reason.clone());
+        assert_eq!(reason(report).as_deref(), Some("no answer within 2 s"));
+        clickhouse.met_for_now("it is to be replaced soon");
+        assert!(readiness.report().ready);
+        assert_eq!(reason(readiness.report()).as_deref(), Some("it is to be replaced soon"));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl StoreError {
         let reason = error.to_string();
         let refused = match error {
             Error::BadResponse(answer) => match exception_code(answer) {
-                Some(code) => !TRANSIENT_CODES.contains(&code),
+                Some(code) => !TRANSIENT_CODES.iter().any(|(transient, _)| *transient == code),
                 None => ["401 ", "403 ", "404 "].iter().any(|status| answer.starts_with(status)),
             },
             // Wrong on our side or the column types' side: the same statement fails the same way.
@@ -178,39 +178,58 @@ pub(super) fn exception_code(answer: &str) -> Option<u32> {
     after.get(..digits)?.parse().ok()
 }
 
-/// ClickHouse's codes of states that pass (its ErrorCodes.cpp): load, memory, disk, time-outs, replication and Keeper.
-/// Every other code stops the worker: taking a passing fault for a lasting one costs a page, the reverse hides a defect.
-const TRANSIENT_CODES: [u32; 30] = [
-    159,  // TIMEOUT_EXCEEDED
-    160,  // TOO_SLOW
-    198,  // DNS_ERROR
-    201,  // QUOTA_EXCEEDED
-    202,  // TOO_MANY_SIMULTANEOUS_QUERIES
-    203,  // NO_FREE_CONNECTION
-    209,  // SOCKET_TIMEOUT
-    210,  // NETWORK_ERROR
-    225,  // NO_ZOOKEEPER
-    236,  // ABORTED
-    241,  // MEMORY_LIMIT_EXCEEDED
-    242,  // TABLE_IS_READ_ONLY
-    243,  // NOT_ENOUGH_SPACE
-    252,  // TOO_MANY_PARTS
-    254,  // NO_ACTIVE_REPLICAS
-    279,  // ALL_CONNECTION_TRIES_FAILED
-    285,  // TOO_FEW_LIVE_REPLICAS
-    286,  // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
-    289,  // REPLICA_IS_NOT_IN_QUORUM
-    319,  // UNKNOWN_STATUS_OF_INSERT
-    373,  // SESSION_IS_LOCKED
-    394,  // QUERY_WAS_CANCELLED
-    425,  // SYSTEM_ERROR
-    439,  // CANNOT_SCHEDULE_TASK
-    473,  // DEADLOCK_AVOIDED
-    499,  // S3_ERROR
-    745,  // SERVER_OVERLOADED
-    999,  // KEEPER_EXCEPTION
-    1000, // POCO_EXCEPTION
-    1002, // UNKNOWN_EXCEPTION
+/// ClickHouse's codes of states that pass, with the names that it gives them: load, memory, disk, time-outs, replication
+/// and Keeper. A disk that fills up meets a write, a new folder or file, or a flush to it, and as often the C++ library,
+/// whose exceptions have one code for all. Every other code stops the worker: taking a passing fault for a lasting one
+/// costs a page, the reverse hides a defect.
+pub const TRANSIENT_CODES: [(u32, &str); 47] = [
+    (74, "CANNOT_READ_FROM_FILE_DESCRIPTOR"),
+    (75, "CANNOT_WRITE_TO_FILE_DESCRIPTOR"),
+    (76, "CANNOT_OPEN_FILE"),
+    (77, "CANNOT_CLOSE_FILE"),
+    (88, "CANNOT_TRUNCATE_FILE"),
+    (95, "CANNOT_READ_FROM_SOCKET"),
+    (96, "CANNOT_WRITE_TO_SOCKET"),
+    (159, "TIMEOUT_EXCEEDED"),
+    (160, "TOO_SLOW"),
+    (172, "CANNOT_CREATE_DIRECTORY"),
+    (173, "CANNOT_ALLOCATE_MEMORY"),
+    (198, "DNS_ERROR"),
+    (201, "QUOTA_EXCEEDED"),
+    (202, "TOO_MANY_SIMULTANEOUS_QUERIES"),
+    (203, "NO_FREE_CONNECTION"),
+    (204, "CANNOT_FSYNC"),
+    (209, "SOCKET_TIMEOUT"),
+    (210, "NETWORK_ERROR"),
+    (225, "NO_ZOOKEEPER"),
+    (236, "ABORTED"),
+    (241, "MEMORY_LIMIT_EXCEEDED"),
+    (242, "TABLE_IS_READ_ONLY"),
+    (243, "NOT_ENOUGH_SPACE"),
+    (244, "UNEXPECTED_ZOOKEEPER_ERROR"),
+    (252, "TOO_MANY_PARTS"),
+    (254, "NO_ACTIVE_REPLICAS"),
+    (279, "ALL_CONNECTION_TRIES_FAILED"),
+    (285, "TOO_FEW_LIVE_REPLICAS"),
+    (286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"),
+    (289, "REPLICA_IS_NOT_IN_QUORUM"),
+    (319, "UNKNOWN_STATUS_OF_INSERT"),
+    (364, "RECEIVED_ERROR_TOO_MANY_REQUESTS"),
+    (373, "SESSION_IS_LOCKED"),
+    (384, "PART_IS_TEMPORARILY_LOCKED"),
+    (394, "QUERY_WAS_CANCELLED"),
+    (411, "PTHREAD_ERROR"),
+    (416, "REPLICA_STATUS_CHANGED"),
+    (425, "SYSTEM_ERROR"),
+    (439, "CANNOT_SCHEDULE_TASK"),
+    (473, "DEADLOCK_AVOIDED"),
+    (499, "S3_ERROR"),
+    (733, "TABLE_IS_BEING_RESTARTED"),
+    (745, "SERVER_OVERLOADED"),
+    (999, "KEEPER_EXCEPTION"),
+    (1000, "POCO_EXCEPTION"),
+    (1001, "STD_EXCEPTION"),
+    (1002, "UNKNOWN_EXCEPTION"),
 ];
 
 /// TIMEOUT_EXCEEDED and TOO_SLOW.
@@ -233,6 +252,8 @@ mod tests {
     fn a_code_of_clickhouse_decides() {
         assert!(is_retryable("Code: 241. DB::Exception: Memory limit (total) exceeded"));
         assert!(is_retryable("Code: 252. DB::Exception: Too many parts"));
+        assert!(is_retryable("Code: 75. DB::Exception: Cannot write to file, errno: 28, No space left on device"));
+        assert!(is_retryable("Code: 1001. DB::Exception: std::exception. Code: 1001, filesystem error: No space left"));
         assert!(!is_retryable("Code: 60. DB::Exception: Table seenby.messages does not exist"));
         assert!(!is_retryable("Code: 516. DB::Exception: default: Authentication failed"));
         assert!(!is_retryable("Code: 65000. DB::Exception: of a version to come"));

@@ -29,7 +29,7 @@ pub use column::{Column, Value, key_of, number_of, value_of, values};
 pub use completeness::{Completeness, RowDifference};
 pub use connection::connect;
 pub use erasures::{Eraser, Erasure, RowsAbout};
-pub use error::StoreError;
+pub use error::{StoreError, TRANSIENT_CODES};
 pub use janitor::{Cleaned, Janitor};
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};

@@ -12,14 +12,14 @@ use rebalance::Revocation;
 
 use super::clock::Clock;
 use super::effects::FlushAnswer;
-use super::error::WorkerError;
+use super::error::{Recovery, WorkerError};
 use super::flush::{Flush, FlushBuilder, FlushedPartition};
 use super::hydration::{HydrationAnswer, HydrationJob};
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
 use crate::event::{Offset, PartitionId, RecordTime};
 use crate::fold::Partition;
-use crate::log::{RecordBatch, Source};
+use crate::log::{RecordBatch, Source, SourceError};
 use crate::store::TopicIdentity;
 
 /// How long one poll waits for records; a stop is noticed after that.
@@ -94,6 +94,7 @@ struct OwnedPartition {
     /// Records below are folded; one that comes again is a defect of the source and is not folded twice. Moves on behind
     /// markers of transactions too, which the state hears of at the end of a flush.
     next_offset: Offset,
+    /// Of the record folded last; after a takeover about that, until one is folded.
     last_record_time: RecordTime,
     /// To be given up: nothing is folded any more.
     is_revoked: bool,
@@ -146,6 +147,22 @@ impl<S: Source, K: Clock> Intake<S, K> {
     /// # Errors
     /// Whatever ends the pipeline: its own errors, and those that the effects and the hydration answered.
     pub fn step(&mut self) -> Result<(), WorkerError> {
+        self.turn().map_err(|error| self.name_taken(error))
+    }
+
+    /// What ends the pipeline. One that starts anew joins by its name again and would end the worker that has taken it
+    /// meanwhile: the group is asked before.
+    fn name_taken(&mut self, error: WorkerError) -> WorkerError {
+        if error.recovery() == Recovery::Stop {
+            return error;
+        }
+        match self.source.poll(Duration::ZERO, &mut self.batch) {
+            Err(fenced @ SourceError::Fenced { .. }) => fenced.into(),
+            _ => error,
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), WorkerError> {
         self.take_answers()?;
         while let Some(note) = self.source.take_note() {
             self.serve(note)?;

@@ -1,13 +1,13 @@
 //! Restoring a state from facts: what the random logs do not reach.
 
 use bumpalo::Bump;
-use seenby::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
+use seenby::event::{Epoch, EventTime, Offset, PartitionId, RecordTime, partition_of};
 use seenby::fold::Outcome::{Counted, Duplicate, NotFound, Opened, Parked, QuotaExceeded, Stored};
 use seenby::fold::{Partition, PartitionIdentity, Restore};
 use seenby::policy::Senders;
 
 use super::support::events::{
-    DAY, HOUR, NOON, group_message, group_read, group_recall, policy, single_conversation_read, single_message,
+    DAY, HOUR, MINUTE, NOON, group_message, group_read, group_recall, policy, single_conversation_read, single_message,
     single_read,
 };
 use super::support::fold::{Fact, Fold, ONLY_PARTITION, restored, restored_from};
@@ -188,4 +188,24 @@ fn a_wait_keeps_its_own_generation_and_partition() {
         .map(|place| (place.own_epoch.get(), place.own_partition.get(), place.own_offset.get()))
         .collect();
     assert_eq!(own_places, [(1, 1, 0), (1, 1, 0), (2, 0, 0)], "one counts and is told, the other is a duplicate");
+}
+
+#[test]
+fn a_restored_state_knows_about_when_its_last_record_was_written() {
+    let arena = Bump::new();
+    let mut fold = Fold::new(&arena);
+    assert_eq!(fold.partition.about_last_record(), None);
+    let about = |fold: &mut Fold<'_>, clock: i64, at: i64| {
+        fold.clock = clock;
+        fold.take(&single_message(&format!("m{clock}")).at(at));
+        fold.flush();
+        let committed = fold.partition.next_offset();
+        let restored = restored(&fold.recorder.facts, committed, |_| {});
+        assert_eq!(restored.about_last_record(), fold.partition.about_last_record());
+        restored.about_last_record().map(RecordTime::millis)
+    };
+    assert_eq!(about(&mut fold, NOON + 10 * MINUTE, NOON + 9 * MINUTE), Some(NOON + 9 * MINUTE), "its event's time");
+    assert_eq!(about(&mut fold, NOON + 3 * DAY, NOON + 9 * MINUTE), Some(NOON + 3 * DAY), "old events of a later hour");
+    let ahead = NOON + 3 * DAY + HOUR + 2 * MINUTE;
+    assert_eq!(about(&mut fold, ahead - 3 * MINUTE, ahead), Some(NOON + 3 * DAY + HOUR - 1), "a clock that is ahead");
 }

@@ -61,6 +61,7 @@ mod fold_restoring;
 mod fold_rosters;
 mod hydration_at_size;
 mod log_reader;
+mod log_transaction;
 mod plain_fold;
 mod replay_rebuild;
 mod replay_rejections;

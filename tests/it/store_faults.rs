@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use seenby::config::ClickHouseConfig;
-use seenby::store::{ClickHouseStore, RowBatch, Store as _, StoreError};
+use seenby::store::{ClickHouseStore, RowBatch, Store as _, StoreError, TRANSIENT_CODES};
 use tokio::runtime::Runtime;
 
 use crate::support::events::group_message;
@@ -37,6 +37,16 @@ fn a_changed_column_is_refused_for_a_person_to_see() {
     store.execute("ALTER TABLE messages DROP COLUMN reader_cap");
     let error = store.store.write(&one_message()).unwrap_err();
     assert!(matches!(error, StoreError::Rejected { .. }), "{error}");
+}
+
+#[test]
+fn codes_that_are_waited_out_are_those_that_clickhouse_means() {
+    let store = TestStore::new("transient_codes");
+    for (code, name) in TRANSIENT_CODES {
+        let query = store.client().query("SELECT toString(errorCodeToName(?))").bind(code);
+        let known: String = store.runtime.block_on(query.fetch_one()).unwrap();
+        assert_eq!(known, name, "{code}");
+    }
 }
 
 #[test]

@@ -59,6 +59,13 @@ fn a_full_disk_is_waited_out() {
 }
 
 #[test]
+fn a_disk_that_fills_up_while_it_is_written_to_is_waited_out() {
+    let reason =
+        "Cannot write to file descriptor: errno: 28, No space left on device. (CANNOT_WRITE_TO_FILE_DESCRIPTOR)";
+    goes_through("disk_fills", Fault::Exception(75, reason), is_retried);
+}
+
+#[test]
 fn a_replica_that_lost_its_keeper_is_waited_out() {
     let exception = Fault::Exception(242, "Table is in readonly mode. (TABLE_IS_READ_ONLY)");
     goes_through("replica_read_only", exception, is_retried);

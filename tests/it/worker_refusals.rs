@@ -1,5 +1,6 @@
 //! When a worker stops instead of guessing, and when it waits for somebody to repair what is broken.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use seenby::config::Delivery;
@@ -8,6 +9,10 @@ use seenby::store::StoreError;
 use seenby::worker::WorkerError;
 
 use crate::support::worker::{Deployment, PATIENCE, load, open_policy};
+
+fn is_fenced(error: &WorkerError) -> bool {
+    matches!(error, WorkerError::Source(SourceError::Fenced { .. }) | WorkerError::Commit(CommitError::Fenced { .. }))
+}
 
 #[test]
 fn a_second_worker_of_the_same_name_ends_the_first() {
@@ -18,16 +23,43 @@ fn a_second_worker_of_the_same_name_ends_the_first() {
     deployment.produce(&load(50, 2));
     let second = deployment.start();
     let error = first.join().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            WorkerError::Source(SourceError::Fenced { .. }) | WorkerError::Commit(CommitError::Fenced { .. })
-        ),
-        "{error}"
-    );
+    assert!(is_fenced(&error), "{error}");
     assert!(error.to_string().contains("worker.instance"), "{error}");
     deployment.assert_exactly_once(50, 2);
     second.stop(true).unwrap();
+}
+
+#[test]
+fn a_name_taken_under_load_ends_the_older_worker_each_time() {
+    const ROUNDS: usize = 5;
+    let mut deployment = Deployment::new("fenced_under_load", 4, Delivery::ExactlyOnce);
+    // A transaction is open nearly all the time.
+    deployment.config.worker.flush_interval_ms = 1;
+    deployment.produce(&[open_policy()]);
+    let are_rounds_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for record in load(200, 150) {
+                deployment.hand_over(&record);
+                if !are_rounds_over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            deployment.wait_for_delivery();
+        });
+        let mut older = deployment.start();
+        for _ in 0..ROUNDS {
+            let before = deployment.outcomes().values().sum::<u64>();
+            deployment.wait_for_at_least(before + 100);
+            let newer = deployment.start();
+            let error = older.join().unwrap_err();
+            assert!(is_fenced(&error), "{error}");
+            older = newer;
+        }
+        are_rounds_over.store(true, Ordering::Relaxed);
+        deployment.assert_exactly_once(200, 150);
+        older.stop(true).unwrap();
+    });
 }
 
 #[test]

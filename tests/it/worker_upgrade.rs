@@ -1,11 +1,16 @@
 //! Going from one version to the next: other rules are taken over when told to, other tables while workers run.
 
+use std::time::{Duration, Instant};
+
 use seenby::config::Delivery;
 use seenby::fold::FOLD_VERSION;
-use seenby::worker::WorkerError;
+use seenby::observe::{ConditionState, Telemetry};
+use seenby::store::{StoreError, watch_clickhouse};
+use seenby::worker::{Worker, WorkerError};
+use tokio::runtime::Runtime;
 
 use crate::support::events::{NOON, group_message, group_read};
-use crate::support::worker::{Deployment, load, open_policy};
+use crate::support::worker::{Deployment, PATIENCE, load, open_policy};
 
 #[test]
 fn state_of_another_fold_version_is_taken_over_only_when_told_to() {
@@ -50,10 +55,34 @@ fn state_of_another_fold_version_is_taken_over_only_when_told_to() {
     assert_eq!(verified.records(), 2, "{verified:#?}");
 }
 
+/// Waits until the watch over the tables has seen what they are, and returns what it says of them.
+fn schema_seen(telemetry: &Telemetry, is_it: impl Fn(&ConditionState) -> bool) -> ConditionState {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let state = telemetry.readiness.report().conditions.remove("schema_current");
+        if let Some(state) = state.filter(&is_it) {
+            return state;
+        }
+        assert!(Instant::now() < deadline, "{:?}", telemetry.readiness.report());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn watch_as_the_api_does(runtime: &Runtime, deployment: &Deployment) -> Telemetry {
+    let telemetry = Telemetry::default();
+    let (clickhouse, readiness) = (deployment.config.clickhouse.clone(), telemetry.readiness.clone());
+    runtime.spawn(async move { watch_clickhouse(&clickhouse, &readiness).await });
+    telemetry
+}
+
 #[test]
-fn a_migration_that_adds_to_tables_is_not_felt_by_workers_that_run() {
+fn a_migration_that_adds_to_tables_is_not_felt_by_processes_that_run() {
+    let runtime = Runtime::new().unwrap();
     let deployment = Deployment::new("migrating", 2, Delivery::ExactlyOnce);
     let worker = deployment.start();
+    worker.wait_until_ready();
+    let api = watch_as_the_api_does(&runtime, &deployment);
+    schema_seen(&api, |state| state.met);
     deployment.produce(&[open_policy()]);
     let records = load(200, 20);
     let (first, second) = records.split_at(records.len() / 2);
@@ -63,8 +92,21 @@ fn a_migration_that_adds_to_tables_is_not_felt_by_workers_that_run() {
         deployment.execute(&format!("ALTER TABLE {table} ADD COLUMN added_later UInt8 DEFAULT 7"));
     }
     deployment.execute("CREATE TABLE added_later (number UInt8) ENGINE = MergeTree ORDER BY number");
+    let newest = "INSERT INTO schema_migrations (number, name, checksum) VALUES (9000, '9000_added_later', 'x')";
+    deployment.execute(newest);
+    let speaks_of_it = |state: &ConditionState| state.reason.as_ref().is_some_and(|reason| reason.contains("9000"));
+    for telemetry in [&worker.telemetry, &api] {
+        let state = schema_seen(telemetry, speaks_of_it);
+        assert!(state.met, "{state:?}");
+    }
     deployment.produce(second);
     deployment.assert_exactly_once(200, 20);
     assert_eq!(worker.metric("seenby_pipeline_restarts_total") as u64, 0);
+    assert!(worker.telemetry.readiness.report().ready, "{:?}", worker.telemetry.readiness.report());
     worker.stop(true).unwrap();
+
+    let refused = Worker::start(&deployment.config, &Telemetry::default()).err().expect("one that starts refuses it");
+    assert!(matches!(refused, WorkerError::Store(StoreError::SchemaNewer { found: 9000, .. })), "{refused}");
+    let state = schema_seen(&watch_as_the_api_does(&runtime, &deployment), speaks_of_it);
+    assert!(!state.met, "{state:?}");
 }

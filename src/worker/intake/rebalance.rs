@@ -42,11 +42,13 @@ impl<S: Source, K: Clock> Intake<S, K> {
             }
             starts.push((ready.partition, ready.next_offset));
             self.ownership.take(ready.partition, answer.rebalance);
+            // A paused input may keep the first record waiting for long, and the lag is known all the same.
+            let taken_over = RecordTime::from_millis(self.clock.unix_millis());
             let owned = OwnedPartition {
-                state: ready.state,
                 rebalance: answer.rebalance,
                 next_offset: ready.next_offset,
-                last_record_time: RecordTime::from_millis(-1),
+                last_record_time: ready.state.about_last_record().unwrap_or(taken_over),
+                state: ready.state,
                 is_revoked: false,
             };
             self.owned.insert(ready.partition, owned);

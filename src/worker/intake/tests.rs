@@ -5,9 +5,9 @@ mod bench;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::log::AssignmentChange;
+use crate::log::{AssignmentChange, CommitError, ConsumedRecord};
 use crate::store::Table;
-use bench::{Bench, GIVEN_UP, KEPT, NO_LIMITS};
+use bench::{Bench, GIVEN_UP, KEPT, NO_LIMITS, UNIX_MILLIS};
 
 #[test]
 fn what_is_revoked_goes_with_its_own_last_flush_while_the_rest_is_read_on() {
@@ -223,4 +223,57 @@ fn a_partition_beyond_the_topics_count_ends_the_pipeline() {
     let error = bench.intake.step().unwrap_err();
     assert!(matches!(error, WorkerError::PartitionAdded { partition: 2, partitions: 2, .. }), "{error}");
     assert!(error.to_string().contains("kafka.epoch"), "{error}");
+}
+
+#[test]
+fn a_pipeline_that_would_start_anew_asks_first_whether_its_name_was_taken() {
+    let failure = |error: CommitError| FlushAnswer { result: Err(error.into()), bytes: 0 };
+    let unknown = || CommitError::Unknown { doing: "committing", reason: "timed out".to_owned() };
+    let refused = || CommitError::Fenced { doing: "committing", reason: "fenced".to_owned() };
+
+    let mut bench = Bench::with_both(NO_LIMITS);
+    bench.flush_answers.send(failure(unknown())).unwrap();
+    let error = bench.intake.step().unwrap_err();
+    assert!(matches!(error, WorkerError::Commit(CommitError::Unknown { .. })), "nobody took it: {error}");
+
+    bench.source.take_name();
+    bench.flush_answers.send(failure(unknown())).unwrap();
+    let error = bench.intake.step().unwrap_err();
+    assert!(matches!(error, WorkerError::Source(SourceError::Fenced { .. })), "{error}");
+    bench.flush_answers.send(failure(refused())).unwrap();
+    let error = bench.intake.step().unwrap_err();
+    assert!(matches!(error, WorkerError::Commit(CommitError::Fenced { .. })), "it stops anyway: {error}");
+}
+
+#[test]
+fn the_lag_in_seconds_is_known_from_the_takeover_on() {
+    let mut bench = Bench::new(NO_LIMITS);
+    let lag = |bench: &Bench, partition: PartitionId| {
+        bench.metrics.lag_seconds.with_label_values(&[&partition.get().to_string()]).get()
+    };
+    // Nothing is folded, as if the input were paused.
+    bench.source.fall_silent();
+    bench.source.end_at(KEPT, 10);
+    bench.source.note(1, AssignmentChange::Assigned, &[KEPT]);
+    bench.intake.step().unwrap();
+    let written = UNIX_MILLIS - UNIX_MILLIS % 3_600_000 - 7_200_000;
+    let mut builder = FlushBuilder::new(bench.topic.clone(), bench.metrics.clone());
+    bench.hydrated_as(&bench.hydrations.try_recv().unwrap(), |state| {
+        let (offset, time) = (Offset::default(), RecordTime::from_millis(written));
+        let record = ConsumedRecord { partition: KEPT, offset, time, key: None, value: b"{}", control_header: None };
+        builder.fold(KEPT, state, &record.decode(&Bump::new()), Duration::ZERO);
+    });
+    bench.clock.advance(MEASURE_INTERVAL);
+    bench.intake.step().unwrap();
+    assert_eq!(lag(&bench, KEPT), (bench.clock.unix_millis() - written) / 1000);
+
+    // Of a partition that nobody has read before, it is known since when it waits.
+    bench.source.end_at(GIVEN_UP, 10);
+    bench.source.note(2, AssignmentChange::Assigned, &[GIVEN_UP]);
+    bench.intake.step().unwrap();
+    bench.hydrated(&bench.hydrations.try_recv().unwrap());
+    bench.intake.step().unwrap();
+    bench.clock.advance(Duration::from_secs(40));
+    bench.intake.step().unwrap();
+    assert_eq!(lag(&bench, GIVEN_UP), 40);
 }

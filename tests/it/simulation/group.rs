@@ -35,6 +35,7 @@ enum Standing {
     Member,
     /// Its session ended.
     Out,
+    /// Another consumer has taken its name.
     Fenced,
 }
 
@@ -44,6 +45,8 @@ struct Client {
     standing: Standing,
     /// Whether its process is there; the coordinator learns that it is not by the session alone.
     is_gone: bool,
+    /// Whether it knows that it is fenced.
+    knows_of_fence: bool,
     /// As the consumer knows it; `None` while it is in no group.
     generation: Option<u64>,
     /// The coordinator's answer to its joining, on the way.
@@ -82,6 +85,7 @@ impl Client {
             instance,
             standing: Standing::Member,
             is_gone: false,
+            knows_of_fence: false,
             generation: None,
             joined: None,
             notes: VecDeque::new(),
@@ -282,8 +286,16 @@ impl Coordinator {
         }
     }
 
-    pub fn is_fenced(&self, id: ClientId) -> bool {
-        self.clients.get(&id).is_some_and(|client| client.standing == Standing::Fenced)
+    /// The same, and its heartbeat, whose answer alone tells it that its name was taken.
+    pub fn heartbeat(&mut self, id: ClientId) {
+        self.background(id);
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.knows_of_fence = client.standing == Standing::Fenced;
+        }
+    }
+
+    pub fn knows_of_fence(&self, id: ClientId) -> bool {
+        self.clients.get(&id).is_some_and(|client| client.knows_of_fence)
     }
 
     pub fn has_notes(&self, id: ClientId) -> bool {

@@ -20,6 +20,10 @@ impl MemoryGroup {
         Self { world: world.clone(), client }
     }
 
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
     pub fn identity(&self) -> Option<Identity> {
         self.world.with(|shared| shared.group.identity(self.client))
     }

@@ -123,6 +123,11 @@ fn a_commit_under_an_identity_taken_after_asking_for_ownership_is_caught() {
 }
 
 #[test]
+fn a_producer_whose_name_was_taken_and_that_comes_back_is_caught() {
+    caught(Mistake::FencedIsUnknown, &[Invariant::NewerStays]);
+}
+
+#[test]
 fn committed_offsets_read_past_an_open_transaction_are_caught() {
     caught(Mistake::UnstableCommits, &[Invariant::CommitsGoOn, Invariant::Notifications]);
 }

@@ -65,6 +65,8 @@ impl Part {
 pub struct Process {
     pub instance: usize,
     pub client: ClientId,
+    /// Whether it begins anew once it has ended.
+    pub rebuilds: bool,
     stalls: [u32; Part::ALL.len()],
     phase: Phase,
     effects: Coroutine,
@@ -89,6 +91,8 @@ enum Phase {
 /// What a step came to.
 pub enum Stepped {
     Goes,
+    /// It begins anew under its name as soon as its threads have ended.
+    Rebuilds,
     /// It is over, and somebody would have to act.
     Stopped(WorkerError),
 }
@@ -160,7 +164,7 @@ impl Process {
             serve(&hydrations, &hydration_answer_sender, |job| (hydrator.hydrate(job), true));
         });
         let phase = Phase::Running { intake: Box::new(intake), ownership, stopping: None };
-        Ok(Self { instance, client, stalls: [0; Part::ALL.len()], phase, effects, hydration })
+        Ok(Self { instance, client, rebuilds: false, stalls: [0; Part::ALL.len()], phase, effects, hydration })
     }
 
     /// Lets a part stand still for so many steps of the scheduler.
@@ -174,10 +178,6 @@ impl Process {
 
     pub fn pass_step(&mut self) {
         self.stalls = self.stalls.map(|steps| steps.saturating_sub(1));
-    }
-
-    pub fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Running { .. })
     }
 
     pub fn is_ended(&self) -> bool {
@@ -214,7 +214,11 @@ impl Process {
         let Err(error) = intake.step() else { return Stepped::Goes };
         let recovery = error.recovery();
         self.end(recovery == Recovery::LeaveAndRebuild);
-        if recovery == Recovery::Stop { Stepped::Stopped(error) } else { Stepped::Goes }
+        if recovery == Recovery::Stop {
+            return Stepped::Stopped(error);
+        }
+        self.rebuilds = true;
+        Stepped::Rebuilds
     }
 
     pub fn resume_effects(&mut self) {

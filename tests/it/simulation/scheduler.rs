@@ -165,7 +165,7 @@ impl Run {
                 let members = shared.group.clients();
                 if !members.is_empty() {
                     let member = members[shared.random.random_range(0..members.len())];
-                    shared.group.background(member);
+                    shared.group.heartbeat(member);
                 }
             }),
             Action::Rebalance => self.rebalance(true),
@@ -199,8 +199,6 @@ impl Run {
                 // The older one finds out when it next polls or commits.
                 let instance = run.processes[place].instance;
                 if run.processes.len() <= WORKERS {
-                    let older = run.processes.iter().filter(|process| process.instance == instance);
-                    run.usurped.extend(older.map(|process| process.client));
                     run.start(instance);
                 }
             }),
@@ -253,7 +251,7 @@ impl Run {
                     shared.group.expire(ghost);
                 }
                 for client in shared.group.clients() {
-                    shared.group.background(client);
+                    shared.group.heartbeat(client);
                 }
                 for instance in 0..WORKERS {
                     // A transaction whose producer is gone for good would hold readers of offsets up.
@@ -315,7 +313,10 @@ impl Run {
     fn pass_time(&mut self) {
         self.world.with(|shared| shared.now += Duration::from_millis(shared.random.random_range(0..20)));
         self.processes.iter_mut().for_each(Process::pass_step);
-        self.processes.retain(|process| !process.is_ended());
+        let ended: Vec<Process> = self.processes.extract_if(.., |process| process.is_ended()).collect();
+        for process in ended.iter().filter(|process| process.rebuilds) {
+            self.start(process.instance);
+        }
     }
 
     fn produce(&mut self, count: usize) {
@@ -347,7 +348,10 @@ impl Run {
         }
     }
 
+    /// Starts a worker; whoever has its name already is the older one from here on.
     fn start(&mut self, instance: usize) {
+        let older = self.processes.iter().filter(|process| process.instance == instance);
+        self.usurped.extend(older.map(|process| process.client));
         if let Ok(process) = Process::start(&self.world, instance, self.limits) {
             let client = process.client;
             self.world.with(|shared| {
@@ -362,12 +366,17 @@ impl Run {
 
     fn step_intake(&mut self, place: usize) {
         let process = &mut self.processes[place];
-        let was_running = process.is_running();
         let stepped = process.step_intake();
-        let (client, is_running) = (process.client, process.is_running());
+        let client = process.client;
         match stepped {
-            Stepped::Goes if was_running && !is_running => self.world.with(|shared| shared.meet(Event::Rebuilt)),
             Stepped::Goes => {}
+            Stepped::Rebuilds => self.world.with(|shared| {
+                shared.meet(Event::Rebuilt);
+                if shared.name_taken.contains(&client) {
+                    let what = format!("{client:?} knows that its name was taken, and takes it back");
+                    shared.violated(Invariant::NewerStays, what);
+                }
+            }),
             Stepped::Stopped(error) if is_fenced(&error) && self.usurped.contains(&client) => {
                 self.world.with(|shared| shared.meet(Event::FencedByName));
             }

@@ -98,7 +98,7 @@ impl Source for MemorySource {
         let Self { world, client, positions, paused } = self;
         world.with(|shared| {
             shared.group.background(*client);
-            if shared.group.is_fenced(*client) {
+            if shared.group.knows_of_fence(*client) {
                 return Err(SourceError::Fenced { group: "seenby".to_owned(), instance: format!("{client:?}") });
             }
             // A rebalance stands before records that came after it.

@@ -45,8 +45,8 @@ pub struct Transactions {
 #[derive(Default)]
 struct Producer {
     epoch: u64,
-    /// Whether the coordinator raised the epoch by itself, as a transaction had been open for too long.
-    is_timed_out: bool,
+    /// The epoch that the coordinator ended by itself, as a transaction had been open for too long.
+    timed_out: Option<u64>,
     open: Option<Open>,
     /// A request to commit that is still on its way, sent in this epoch.
     late_commit: Option<u64>,
@@ -63,7 +63,6 @@ impl Transactions {
     fn init(&mut self, instance: usize) -> u64 {
         let producer = self.producers.entry(instance).or_default();
         producer.epoch += 1;
-        producer.is_timed_out = false;
         producer.open = None;
         producer.epoch
     }
@@ -78,8 +77,8 @@ impl Transactions {
         if let Some(producer) = self.producers.get_mut(&instance)
             && producer.open.take().is_some()
         {
+            producer.timed_out = Some(producer.epoch);
             producer.epoch += 1;
-            producer.is_timed_out = true;
         }
     }
 
@@ -156,18 +155,23 @@ impl MemoryCommitter {
         })
     }
 
-    /// The producer's transaction, begun where there is none.
+    /// The producer's transaction, begun where there is none. A producer whose name was taken ends, whatever it was
+    /// doing; one whose transaction had been open for too long does not know who ended it.
     fn open<'a>(&self, shared: &'a mut Shared, doing: &'static str) -> Result<&'a mut Open, CommitError> {
         let producer = shared.transactions.producers.entry(self.instance).or_default();
-        if producer.epoch == self.epoch {
-            return Ok(producer.open.get_or_insert_default());
+        if producer.epoch != self.epoch {
+            let reason = "the producer is fenced".to_owned();
+            if producer.timed_out == Some(self.epoch) {
+                return Err(CommitError::Unknown { doing, reason });
+            }
+            shared.name_taken.insert(self.group.client());
+            return Err(match shared.mistake {
+                Mistake::FencedIsUnknown => CommitError::Unknown { doing, reason },
+                _ => CommitError::Fenced { doing, reason },
+            });
         }
-        let reason = "the producer is fenced".to_owned();
-        Err(if producer.is_timed_out {
-            CommitError::Unknown { doing, reason }
-        } else {
-            CommitError::Fenced { doing, reason }
-        })
+        let producer = shared.transactions.producers.entry(self.instance).or_default();
+        Ok(producer.open.get_or_insert_default())
     }
 
     fn abort(&self, error: CommitError) -> CommitError {

@@ -1,6 +1,6 @@
 //! All that outlives a worker: the log, the group, ClickHouse, time and chance, behind one lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use seenby::worker::Clock;
 
 use super::clickhouse::ClickHouse;
 use super::coroutine;
-use super::group::Coordinator;
+use super::group::{ClientId, Coordinator};
 use super::topic::Topic;
 use super::transactions::Transactions;
 
@@ -40,6 +40,7 @@ pub enum Invariant {
     CommitsGoOn,
     OneOwner,
     NobodyIsNeeded,
+    NewerStays,
     EverythingIsConsumed,
 }
 
@@ -68,6 +69,8 @@ pub enum Mistake {
     OwnOffsetOnSettledRows,
     /// The committer asks who it is after it asked what is owned.
     IdentityAfterOwnership,
+    /// The committer does not tell a producer whose name was taken from one whose commit has an unknown end.
+    FencedIsUnknown,
     /// Committed offsets are answered while a transaction that holds newer ones is open.
     UnstableCommits,
 }
@@ -160,6 +163,8 @@ pub struct Shared {
     pub transactions: Transactions,
     pub clickhouse: ClickHouse,
     pub hydrated: Vec<HydratedState>,
+    /// Consumers whose worker was told by the transactions' coordinator that its name was taken.
+    pub name_taken: BTreeSet<ClientId>,
     pub violations: Vec<Violation>,
     pub met: BTreeMap<Event, u32>,
     trace: Option<Vec<String>>,
@@ -177,6 +182,7 @@ impl World {
             transactions: Transactions::default(),
             clickhouse: ClickHouse::default(),
             hydrated: Vec::new(),
+            name_taken: BTreeSet::new(),
             violations: Vec::new(),
             met: BTreeMap::new(),
             trace: is_traced.then(Vec::new),

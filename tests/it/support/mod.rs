@@ -7,6 +7,7 @@ pub mod both_folds;
 pub mod both_readers;
 pub mod clickhouse;
 pub mod deployed;
+pub mod committing;
 pub mod door;
 pub mod endpoints;
 pub mod events;

@@ -275,11 +275,13 @@ impl Deployment {
         partitions.map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1).collect()
     }
 
-    /// Whether notifications stand in a transaction that nobody has ended yet.
+    /// Whether notifications or rejections stand in a transaction that nobody has ended yet.
     pub fn is_transaction_open(&self) -> bool {
-        let topic = &self.config.kafka.topics.notifications;
-        let stable = self.ends(topic, "read_committed");
-        stable != self.ends(topic, "read_uncommitted")
+        let topics = &self.config.kafka.topics;
+        [&topics.notifications, &topics.rejections].into_iter().any(|topic| {
+            let stable = self.ends(topic, "read_committed");
+            stable != self.ends(topic, "read_uncommitted")
+        })
     }
 
     /// All records of the events topic, each partition in log order.
@@ -389,7 +391,9 @@ impl RunningWorker {
 
     /// Waits until it ends by itself.
     pub fn join(self) -> Result<(), WorkerError> {
-        self.worker.join()
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(self.worker.join()));
+        end.recv_timeout(PATIENCE).expect("the worker goes on")
     }
 }
 

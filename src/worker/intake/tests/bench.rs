@@ -24,6 +24,9 @@ use crate::worker::{Effects, ReadyPartition};
 pub(super) const KEPT: PartitionId = PartitionId::new(0);
 pub(super) const GIVEN_UP: PartitionId = PartitionId::new(1);
 
+/// What the clock says when it begins.
+pub(super) const UNIX_MILLIS: i64 = 1_800_000_000_000;
+
 /// A log that never ends: every poll brings one more record of each partition.
 #[derive(Clone, Default)]
 pub(super) struct SteadySource {
@@ -35,7 +38,9 @@ struct Steady {
     notes: VecDeque<RebalanceNote>,
     next: BTreeMap<PartitionId, Offset>,
     paused: BTreeSet<PartitionId>,
+    ends: BTreeMap<PartitionId, Offset>,
     is_idle: bool,
+    is_name_taken: bool,
 }
 
 impl SteadySource {
@@ -54,6 +59,16 @@ impl SteadySource {
     /// From now on polls bring nothing.
     pub(super) fn fall_silent(&self) {
         self.shared.borrow_mut().is_idle = true;
+    }
+
+    /// Where a partition's log ends, as far as is known.
+    pub(super) fn end_at(&self, partition: PartitionId, end: u64) {
+        self.shared.borrow_mut().ends.insert(partition, Offset::new(end));
+    }
+
+    /// Another worker joins by the same name, which polls tell.
+    pub(super) fn take_name(&self) {
+        self.shared.borrow_mut().is_name_taken = true;
     }
 
     /// Markers of transactions, read and not handed on.
@@ -92,6 +107,9 @@ impl Source for SteadySource {
     fn poll(&mut self, _: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
         batch.clear();
         let mut shared = self.shared.borrow_mut();
+        if shared.is_name_taken {
+            return Err(SourceError::Fenced { group: "seenby".to_owned(), instance: "worker-1-0".to_owned() });
+        }
         let Steady { next, paused, is_idle, .. } = &mut *shared;
         for (partition, next) in next.iter_mut().filter(|(partition, _)| !*is_idle && !paused.contains(partition)) {
             let (partition, offset) = (*partition, *next);
@@ -126,8 +144,8 @@ impl Source for SteadySource {
         Ok(())
     }
 
-    fn end_offset(&self, _: PartitionId) -> Option<Offset> {
-        None
+    fn end_offset(&self, partition: PartitionId) -> Option<Offset> {
+        self.shared.borrow().ends.get(&partition).copied()
     }
 
     fn positions(&mut self) -> Vec<(PartitionId, Offset)> {
@@ -155,7 +173,7 @@ impl Clock for TestClock {
     }
 
     fn unix_millis(&self) -> i64 {
-        0
+        UNIX_MILLIS + i64::try_from(self.millis.load(Ordering::Relaxed)).unwrap()
     }
 
     fn sleep(&self, _: Duration) {}
@@ -176,7 +194,7 @@ pub(super) struct Bench {
     pub(super) writes: Arc<AtomicU32>,
     /// What was committed, in order.
     pub(super) committed: Arc<Mutex<Vec<PartitionId>>>,
-    topic: TopicIdentity,
+    pub(super) topic: TopicIdentity,
 }
 
 /// Only what a test asks for makes a flush due.
@@ -245,14 +263,16 @@ impl Bench {
     }
 
     pub(super) fn hydrated(&self, job: &HydrationJob) {
-        let ready = job.partitions.iter().map(|partition| ReadyPartition {
-            partition: *partition,
-            state: Partition::new(PartitionIdentity {
-                partition: *partition,
-                epoch: self.topic.epoch,
-                partitions: self.topic.partitions,
-            }),
-            next_offset: Offset::default(),
+        self.hydrated_as(job, |_| {});
+    }
+
+    /// The same, with what was folded before the takeover.
+    pub(super) fn hydrated_as(&self, job: &HydrationJob, mut fold_before: impl FnMut(&mut Partition)) {
+        let ready = job.partitions.iter().map(|partition| {
+            let TopicIdentity { epoch, partitions, .. } = self.topic;
+            let mut state = Partition::new(PartitionIdentity { partition: *partition, epoch, partitions });
+            fold_before(&mut state);
+            ReadyPartition { partition: *partition, next_offset: state.next_offset(), state }
         });
         let result = Ok(ready.collect());
         self.hydration_answers.send(HydrationAnswer { rebalance: job.rebalance, result }).unwrap();
