@@ -56,6 +56,7 @@ mod fold_rosters;
 mod hydration_at_size;
 mod log_reader;
 mod plain_fold;
+mod queries_under_load;
 mod replay_rebuild;
 mod replay_rejections;
 mod road_limits;
