@@ -246,6 +246,7 @@ impl Producer {
         let traffic = SimulateArgs {
             rate: LIVE_RATE,
             events: args.events,
+            days: 1,
             apps: stack::APPS,
             groups: args.groups,
             seed: args.seed,

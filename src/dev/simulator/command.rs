@@ -11,8 +11,8 @@ use super::{FileError, ProduceError, Simulator, SimulatorConfig, produce, write_
 use crate::config::Config;
 use crate::event::EventTime;
 
-/// Event time over which a bounded number of events is spread: a day, in ms.
-const SPAN_MILLIS: u32 = 24 * 60 * 60 * 1_000;
+/// A day, in ms.
+const DAY_MILLIS: u32 = 24 * 60 * 60 * 1_000;
 
 /// What `seenby simulate` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,9 +20,12 @@ pub struct SimulateArgs {
     /// Records a second; 0 for as fast as they are taken (needs --events)
     #[arg(long, default_value_t = 1_000)]
     pub rate: u32,
-    /// Records in all, spread over the last 24 hours of event time; 0 for an endless stream at the clock's time
+    /// Records in all, spread over the last days of event time; 0 for an endless stream at the clock's time
     #[arg(long, default_value_t = 0)]
     pub events: u64,
+    /// Days over which --events are spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=45))]
+    pub days: u32,
     /// Tenants; every fifth keeps group receipts closed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub apps: u32,
@@ -98,7 +101,7 @@ impl SimulateArgs {
     pub fn simulator_config(&self, now: EventTime) -> SimulatorConfig {
         let config = match self.events {
             0 => SimulatorConfig::live(now, self.rate),
-            events => SimulatorConfig::ending_at(now, SPAN_MILLIS, events),
+            events => SimulatorConfig::ending_at(now, self.days.saturating_mul(DAY_MILLIS), events),
         };
         SimulatorConfig { apps: self.apps, groups: self.groups, seed: self.seed, ..config }
     }
