@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::error::ApiError;
+use crate::config::is_id;
 use crate::event::EventTime;
 
 /// Times that events can have, in ms since 1970 (DESIGN.md section 2).
@@ -62,7 +63,18 @@ pub(crate) fn parse_time(parameter: &str, value: &str) -> Result<EventTime, ApiE
     parse_integer(parameter, value, TIMES).map(EventTime::from_millis)
 }
 
-/// Reads a name of something: a user, a group.
+/// What an id has to be, for people.
+pub(crate) const ID_RULE: &str = "must be an id: 1 to 128 bytes without '/', '#', white space and control characters";
+
+/// Reads the id of something: a user, a group.
+///
+/// # Errors
+/// [`ApiError::InvalidRequest`].
+pub(crate) fn parse_id(parameter: &str, value: &str) -> Result<String, ApiError> {
+    if is_id(value) { Ok(value.to_owned()) } else { Err(invalid(parameter, ID_RULE)) }
+}
+
+/// Reads a text of at least one character.
 ///
 /// # Errors
 /// [`ApiError::InvalidRequest`] where it is empty.

@@ -5,9 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::cursor::{Cursor, ListFingerprint};
+use super::description::{Id, PageCursor};
 use super::error::ApiError;
 use super::parameters::{DEFAULT_LIMIT, ListOrder, MAX_LIMIT, MAX_USERS, ReadStatus, ReadersQuery};
-use super::query_string::{invalid, parse_name, parse_word};
+use super::query_string::{invalid, parse_id, parse_name, parse_word};
 use super::reader_page::fingerprint;
 use super::singles::conversation_key;
 use crate::event::{AppId, EventTime};
@@ -32,27 +33,28 @@ pub(crate) struct ReceiptsQuery {
 #[expect(dead_code, reason = "as above")]
 pub(crate) struct ReceiptsItem {
     /// The group that the message was sent to.
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Option<Id>)]
     group: Option<String>,
     /// The two users between whom it was sent, in either order.
-    #[schema(required = false, min_items = 2, max_items = 2)]
+    #[schema(required = false, value_type = Option<Vec<Id>>, min_items = 2, max_items = 2)]
     single: Option<Vec<String>>,
     /// The message's id.
+    #[schema(value_type = Id)]
     message: String,
     /// Whom the list holds; of a group, as everything that follows.
-    #[schema(required = false, inline, default = "read")]
+    #[schema(required = false, default = "read")]
     status: Option<ReadStatus>,
     /// Which reader comes first.
-    #[schema(required = false, inline, default = "newest")]
+    #[schema(required = false, default = "newest")]
     order: Option<ListOrder>,
     /// How many in the answer.
     #[schema(required = false, minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before, whether it came from here or from the message's own path.
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Option<PageCursor>)]
     cursor: Option<String>,
     /// Only these users; at most 500 in all items together.
-    #[schema(required = false, max_items = 500)]
+    #[schema(required = false, value_type = Option<Vec<Id>>, max_items = 500)]
     users: Option<Vec<String>>,
     /// The list as it stood then, in ms since 1970.
     #[schema(required = false, minimum = 0, maximum = 4_102_444_799_999_i64)]
@@ -126,12 +128,12 @@ const ITEM: &str = "item";
 fn read_item(app: AppId<'_>, item: Value, users_left: &mut usize) -> Result<Question, ApiError> {
     let Value::Object(mut fields) = item else { return Err(invalid(ITEM, "must be an object")) };
     let message = match fields.remove("message") {
-        Some(message) => text("message", message)?,
+        Some(message) => id("message", message)?,
         None => return Err(invalid("message", "must be there")),
     };
     let question = match (optional(&mut fields, "group"), optional(&mut fields, "single")) {
         (Some(group), None) => {
-            let conversation = format!("{}/g/{}", app.as_str(), text("group", group)?);
+            let conversation = format!("{}/g/{}", app.as_str(), id("group", group)?);
             let key = MessageKey { conversation, message };
             let query = read_list(&mut fields, users_left)?;
             let list = fingerprint(&key.conversation, &key.message, &query);
@@ -201,6 +203,10 @@ fn text(field: &str, value: Value) -> Result<String, ApiError> {
     }
 }
 
+fn id(field: &str, value: Value) -> Result<String, ApiError> {
+    parse_id(field, &text(field, value)?)
+}
+
 fn integer(field: &str, value: &Value, least: i64, most: i64) -> Result<i64, ApiError> {
     let number = value.as_i64().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| invalid(field, &format!("must be an integer from {least} to {most}")))
@@ -208,7 +214,7 @@ fn integer(field: &str, value: &Value, least: i64, most: i64) -> Result<i64, Api
 
 fn list_of_names(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     let Value::Array(names) = value else { return Err(invalid(field, "must be a list of strings")) };
-    names.into_iter().enumerate().map(|(index, name)| text(&format!("{field}[{index}]"), name)).collect()
+    names.into_iter().enumerate().map(|(index, name)| id(&format!("{field}[{index}]"), name)).collect()
 }
 
 fn two_users(value: Value) -> Result<(String, String), ApiError> {

@@ -18,6 +18,7 @@ pub struct ConditionState {
     /// Whether it holds.
     pub met: bool,
     /// Why it does not; `null` where it does.
+    #[schema(required)]
     pub reason: Option<String>,
 }
 
