@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Checks what is needed and fetches what registries have, into .tools/<name>-<version>/. Quick when all is there.
 #   tools/setup.sh demo   cargo and npm: the ClickHouse engine
-#   tools/setup.sh test   also Java and Maven (a real Kafka) and the packages of the SDK and browser tests
+#   tools/setup.sh test   also Java and Maven (a real Kafka), Python (schemathesis) and the packages of the SDK and browser
+#                         tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CHDB_VERSION=26.7.3-stable.1
 CHDB_SHA256=36ad4e999882821ef13cf2d0f52c93f48e6ee1b4498b35a201c23ce4b8d15bf5
 KAFKA_VERSION=4.3.0
+SCHEMATHESIS_VERSION=4.32.5
 RUST_AT_LEAST=1.90
 NODE_AT_LEAST=20
+PYTHON_AT_LEAST=3.11
 
 purpose=${1:-test}
 missing=()
@@ -42,6 +45,13 @@ if [ "$purpose" = test ]; then
     if command -v java >/dev/null 2>&1; then
         java=$(java -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p')
         [ "${java:-0}" -ge 17 ] || missing+=("java $java: too old; Kafka needs 17 or newer")
+    fi
+    need python3 "runs schemathesis" "install Python $PYTHON_AT_LEAST or newer (Debian: apt-get install python3-venv)"
+    if command -v python3 >/dev/null 2>&1; then
+        python=$(python3 -c 'import platform; print(platform.python_version())')
+        at_least "$python" "$PYTHON_AT_LEAST" || missing+=("python3 $python: too old; install Python $PYTHON_AT_LEAST or newer")
+        python3 -c 'import ensurepip, venv' >/dev/null 2>&1 \
+            || missing+=("Python's venv: keeps schemathesis apart; Debian: apt-get install python3-venv")
     fi
     command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 \
         || missing+=("chromium: runs the browser tests; Debian: apt-get install chromium")
@@ -90,6 +100,21 @@ if [ "$purpose" = test ] && [ -z "${SEENBY_KAFKA:-}" ] && [ ! -f "$kafka/verifie
     touch "$work/kafka/verified"
     rm -rf "$kafka"
     mv "$work/kafka" "$kafka"
+fi
+
+schemathesis=.tools/schemathesis-$SCHEMATHESIS_VERSION
+if [ "$purpose" = test ]; then
+    lock=$(sha256sum tools/schemathesis/requirements.txt | cut -d ' ' -f 1)
+    if [ "$(cat "$schemathesis/.seenby-lock" 2>/dev/null)" != "$lock" ]; then
+        echo "fetching schemathesis $SCHEMATHESIS_VERSION"
+        python3 -m venv "$work/schemathesis"
+        "$work/schemathesis/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input \
+            --require-hashes --only-binary :all: --requirement tools/schemathesis/requirements.txt
+        echo "$lock" > "$work/schemathesis/.seenby-lock"
+        rm -rf "$schemathesis"
+        # Its scripts name the folder that they were made in; `bin/python3 -m schemathesis.cli` does not.
+        mv "$work/schemathesis" "$schemathesis"
+    fi
 fi
 
 if [ "$purpose" = test ] && [ -f tests/sdk/package-lock.json ]; then

@@ -8,7 +8,8 @@ use axum::http::request::Parts;
 use super::ApiState;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::config::TokenRole;
+use super::query_string::{ID_RULE, invalid};
+use crate::config::{TokenRole, is_id};
 use crate::event::AppId;
 
 /// A caller whose token is good, asking for his own app's data. Handlers take it before any other part of the request:
@@ -76,7 +77,10 @@ impl FromRequestParts<Arc<ApiState>> for Access {
         let part = |name| path.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value);
         let is_own = caller.app.split_once('#') == Some((part("org"), part("app")));
         if is_own {
-            return Ok(Self { caller });
+            return match path.iter().find(|(_, value)| !is_id(value)) {
+                None => Ok(Self { caller }),
+                Some((name, _)) => Err(invalid(name, ID_RULE)),
+            };
         }
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Err(if route.contains("/messages/{message}") { ApiError::NotFound } else { ApiError::UnknownApp })

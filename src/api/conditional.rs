@@ -5,7 +5,7 @@
 //! list is travels in a header of its own, so that a 304 says it too.
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -47,10 +47,45 @@ pub(crate) fn answer<T: Serialize>(
     Ok(response)
 }
 
+/// What is the same for as long as the process runs.
+pub(super) struct Unchanging {
+    content_type: HeaderValue,
+    tag: HeaderValue,
+    body: Bytes,
+}
+
+impl Unchanging {
+    /// With its media type.
+    pub(super) fn new(content_type: &'static str, body: String) -> Self {
+        let tag = tag_of(body.as_bytes());
+        // A tag is of visible ASCII characters.
+        let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("W/\"\""));
+        Self { content_type: HeaderValue::from_static(content_type), tag, body: body.into() }
+    }
+
+    /// The whole, or 304 where the client has it already.
+    pub(super) fn answer(&self, request_headers: &HeaderMap) -> Response {
+        let mut response = if is_met(request_headers, self.tag.to_str().unwrap_or_default()) {
+            (StatusCode::NOT_MODIFIED, Body::empty()).into_response()
+        } else {
+            ([(header::CONTENT_TYPE, self.content_type.clone())], self.body.clone()).into_response()
+        };
+        let headers = response.headers_mut();
+        // A newer seenby has another one, so that who keeps it asks each time.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::ETAG, self.tag.clone());
+        response
+    }
+}
+
 fn entity_tag(content: &impl Serialize) -> Result<String, serde_json::Error> {
-    let hash = Sha256::digest(serde_json::to_vec(content)?);
+    Ok(tag_of(&serde_json::to_vec(content)?))
+}
+
+fn tag_of(content: &[u8]) -> String {
+    let hash = Sha256::digest(content);
     let hash = hex::encode(hash.get(..TAG_BYTES).unwrap_or_default());
-    Ok(format!("W/\"{hash}\""))
+    format!("W/\"{hash}\"")
 }
 
 /// Whether `If-None-Match` names the tag, or `*`: anything that is there.

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::description::Id;
 use super::error::{ApiError, EasemobError};
-use super::query_string::invalid;
+use super::query_string::{ID_RULE, invalid};
 use crate::config::{is_app, is_id};
 
 /// How long a token is good, in seconds.
@@ -33,10 +34,13 @@ pub(crate) struct AppPath {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(crate) struct PasswordGrant {
     /// Always `password`.
+    #[schema(pattern = "^password$")]
     grant_type: String,
     /// The user whose token it is to be.
+    #[schema(value_type = Id)]
     username: String,
     /// Any text but an empty one: it is not checked.
+    #[schema(min_length = 1)]
     password: String,
 }
 
@@ -65,10 +69,12 @@ pub(crate) struct GrantedUser {
     path = "/{org}/{app}/token",
     tag = "easemob",
     params(AppPath),
-    request_body(content = PasswordGrant, description = "User and password; the password is not checked."),
+    request_body(content = PasswordGrant, description = "User and password; the password is not checked.",
+        example = json!({"grant_type": "password", "username": "alice", "password": "any"})),
     responses(
         (status = 200, description = "The token.", body = GrantedToken),
         (status = 400, description = "The body breaks a rule.", body = EasemobError),
+        (status = 413, description = "The body is larger than `api.max_body_bytes`.", body = EasemobError),
         (status = 404, description = "The endpoint is off, as it is by default.", body = EasemobError),
         (status = 429, description = "Too many requests: the SDK's type 50.", body = EasemobError),
         (status = 503, description = "The answer was not ready in time.", body = EasemobError),
@@ -94,7 +100,7 @@ pub(crate) async fn grant_token(
         return Err(invalid("grant_type", "must be password"));
     }
     if !is_id(&grant.username) {
-        return Err(invalid("username", "must be an id: no '/', '#', white space, at most 128 bytes"));
+        return Err(invalid("username", ID_RULE));
     }
     if grant.password.is_empty() {
         return Err(invalid("password", "must not be empty"));

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::auth::Caller;
+use super::description::VendorLimit;
 use super::error::{ApiError, EasemobError};
 use super::parameters::{MAX_LIMIT, MessagePath};
 use crate::event::{AppId, ConversationKey, MAX_ID_BYTES, MessageId};
@@ -71,8 +72,8 @@ pub(crate) enum AckUser {
 #[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AckQuery {
-    /// How many in one answer; what is no number from 1 to 500 counts as 500.
-    #[param(required = false, minimum = 1, maximum = 500, default = 500)]
+    /// How many in one answer; whatever is no number from 1 to 500 counts as 500.
+    #[param(required = false, inline, value_type = VendorLimit)]
     pub(super) limit: usize,
     /// The receipt id to begin with, or receipt id, `/` and reader: the `next_key` of the page before. The word `undefined` counts as absent.
     pub(super) key: Option<String>,
@@ -105,6 +106,7 @@ impl AckQuery {
     responses(
         (status = 200, description = "A page of readers; empty where the message is not known or not open.",
             body = AckAnswer),
+        (status = 400, description = "The path is no UTF-8.", body = EasemobError),
         (status = 401, description = "No known bearer token: the SDK's type 52.", body = EasemobError),
         (status = 403, description = "Only the sender may see it (60002): the SDK's type 603.", body = EasemobError),
         (status = 404, description = "Only members may see it (60003): the SDK's type 602.", body = EasemobError),

@@ -238,13 +238,15 @@ impl ApiError {
     fn detail(&self) -> String {
         let text = match self {
             Self::InvalidRequest(rule) => rule,
-            Self::Unauthorized => "a bearer token of this service is needed",
+            Self::Unauthorized => {
+                "a bearer token is needed (Authorization: Bearer …): there is none, or it is unknown or has expired"
+            }
             Self::NotSender => "the app's policy lets only the sender of the message see its readers",
             Self::NotMember => "the app's policy lets only members of the group see its reader lists",
             Self::Forbidden(who) => who,
             Self::NotFound => "there is no such message in this app",
             Self::UnknownApp => "there is no such app",
-            Self::NoSuchPath => "there is nothing at this path; /openapi.json lists what there is",
+            Self::NoSuchPath => "there is nothing at this path; /docs shows what there is, and /openapi.json lists it",
             Self::RateLimited { .. } => "too many requests; the header Retry-After says when the next one is answered",
             Self::MethodNotAllowed => "the path does not take this method; the header Allow names those it takes",
             Self::AudienceUnknown => {
@@ -271,7 +273,7 @@ impl ApiError {
                 "folding the range took longer than api.what_if.timeout_ms; ask for a shorter one, or for one group"
             }
             Self::PayloadTooLarge => "the request's body is larger than this service reads",
-            Self::UnsupportedMediaType => "the request's body is of a kind that this service does not read",
+            Self::UnsupportedMediaType => "the body must be JSON, sent with the header Content-Type: application/json",
             Self::HeadersTooLarge => "the request's headers are larger than this service reads",
             Self::TimedOut => "the answer was not ready in time; try again",
             Self::Unavailable => "the database does not answer; try again",

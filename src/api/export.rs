@@ -17,6 +17,7 @@ use super::access::Access;
 use super::as_of::AppAsOf;
 use super::conditional::AS_OF;
 use super::cursor::{ListFingerprint, decode_position, encode_position};
+use super::description::{ExportFormatWord, ExportTableWord, PageCursor};
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
 use super::query_string::{invalid, parse_integer, parse_time, parse_word, set_once, unknown};
@@ -39,10 +40,10 @@ const END_OF_TIME: EventTime = EventTime::from_millis(10_413_791_999_000);
 pub(crate) struct ExportQuery {
     /// One of `messages`, `receipts`, `recalls`, `marks`, `roster_changes`, `settlements`, `rejections` and
     /// `message_counts`.
-    #[param(required = true, value_type = String)]
+    #[param(required = true, inline, value_type = ExportTableWord)]
     table: Option<ExportTable>,
     /// One of `ndjson`, `csv` and `parquet`.
-    #[param(required = false, value_type = String, default = "ndjson")]
+    #[param(required = false, inline, value_type = ExportFormatWord)]
     format: Option<ExportFormat>,
     /// Rows of this time or later, in ms since 1970: by when messages were sent (`messages`, `message_counts`), refused
     /// records written (`rejections`), else by their own time.
@@ -55,6 +56,7 @@ pub(crate) struct ExportQuery {
     #[param(required = false, value_type = i64, minimum = 1, maximum = 1_000_000, default = 100_000)]
     limit: Option<i64>,
     /// The header `seenby-next-cursor` of the slice before.
+    #[param(required = false, value_type = PageCursor)]
     cursor: Option<String>,
 }
 

@@ -11,11 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AsOf;
+use super::description::Id;
 use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::{GroupPath, InPath};
 use super::json_body::JsonBody;
-use super::query_string::{invalid, set_once, unknown};
-use crate::event::{ConversationKey, EventTime, MAX_ID_BYTES, Role, UserId};
+use super::query_string::{ID_RULE, invalid, set_once, unknown};
+use crate::config::is_id;
+use crate::event::{ConversationKey, EventTime, Role, UserId};
 use crate::fold::{Asker, judge_request};
 use crate::policy::QuotaDay;
 
@@ -39,6 +41,7 @@ pub(crate) struct Quota {
     /// How many still may be.
     remaining: u64,
     /// How far the answer is complete; `null` before the first flush of the group's partition.
+    #[schema(required)]
     as_of: Option<AsOf>,
 }
 
@@ -47,7 +50,7 @@ pub(crate) struct Quota {
 #[into_params(parameter_in = Query)]
 pub(crate) struct QuotaQuery {
     /// A date as `2026-03-29`; absent: today on the clocks of the policy's zone.
-    #[param(required = false, value_type = Option<String>, format = "date")]
+    #[param(required = false, value_type = String, format = Date, pattern = "^(1969-12-31|19[7-9][0-9]-[0-9]{2}-[0-9]{2}|20[0-9]{2}-[0-9]{2}-[0-9]{2}|2100-01-01)$")]
     day: Option<QuotaDay>,
 }
 
@@ -55,11 +58,10 @@ pub(crate) struct QuotaQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReceiptCheck {
-    /// The sender: an id of at most 128 bytes without `/`, `#`, white space and control characters.
-    #[schema(min_length = 1, max_length = 128)]
+    /// The sender.
+    #[schema(value_type = Id)]
     from: String,
     /// His role as the message would tell it; absent or null: the one that the group's roster gives him.
-    #[schema(inline)]
     role: Option<CheckedRole>,
 }
 
@@ -83,10 +85,13 @@ pub(crate) struct ReceiptVerdict {
     /// `opened`, `not_open`, `permission_denied` or `quota_exceeded`.
     outcome: &'static str,
     /// What the vendor's client shows; `null` where it would be opened.
+    #[schema(required)]
     words: Option<&'static str>,
     /// The vendor's number of it; `null` where it would be opened.
+    #[schema(required)]
     code: Option<u16>,
     /// How far the answer is complete; `null` before the first flush of the group's partition.
+    #[schema(required)]
     as_of: Option<AsOf>,
 }
 
@@ -133,7 +138,7 @@ pub(crate) async fn quota(
     path = "/v1/{org}/{app}/groups/{group}/receipt-check",
     tag = "groups",
     params(GroupPath),
-    request_body = ReceiptCheck,
+    request_body(content = ReceiptCheck, example = json!({"from": "alice", "role": "owner"})),
     responses(
         (status = 200, description = "What would become of it.", body = ReceiptVerdict),
         CommonProblems,
@@ -151,10 +156,7 @@ pub(crate) async fn receipt_check(
     JsonBody(check): JsonBody<ReceiptCheck>,
 ) -> Result<Json<ReceiptVerdict>, ApiError> {
     if !is_id(&check.from) {
-        return Err(invalid(
-            "from",
-            "must be an id: 1 to 128 bytes without '/', '#', white space and control characters",
-        ));
+        return Err(invalid("from", ID_RULE));
     }
     access.require_one_of(&[&check.from])?;
     let conversation = path.conversation_key();
@@ -215,12 +217,6 @@ fn parse_day(value: &str) -> Result<QuotaDay, ApiError> {
         .map(QuotaDay::from_days)
         .filter(|day| (-1..=last.days()).contains(&day.days()))
         .ok_or_else(|| invalid("day", "must be a date from 1969-12-31 to 2100-01-01, as 2026-03-29"))
-}
-
-/// DESIGN.md section 2.
-pub(super) fn is_id(text: &str) -> bool {
-    let is_allowed = |letter: char| !(letter == '/' || letter == '#' || letter.is_whitespace() || letter.is_control());
-    (1..=MAX_ID_BYTES).contains(&text.len()) && text.chars().all(is_allowed)
 }
 
 #[cfg(test)]

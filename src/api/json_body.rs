@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use super::query_string::invalid;
 
 /// Refuses a body that is not said to be JSON, of a handler that reads its bytes by itself.
 ///
@@ -30,7 +31,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             Ok(Json(body)) => Ok(Self(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::UnsupportedMediaType),
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::PayloadTooLarge),
-            Err(rejection) => Err(ApiError::InvalidRequest(rejection.body_text())),
+            Err(rejection) => {
+                // The reason alone: the framework speaks of its own types around it.
+                let reason = std::error::Error::source(&rejection).map_or_else(|| rejection.body_text(), root_of);
+                Err(invalid("body", &reason))
+            }
         }
     }
+}
+
+/// What the last error of a chain says.
+fn root_of(mut error: &(dyn std::error::Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
+use super::description::{ChatWord, Id};
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
 use super::query_string::{invalid, parse_id, parse_time, parse_word, set_once, unknown};
@@ -30,7 +31,6 @@ const LONGEST_DAYS_OF_RECEIPTS: i64 = 7;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Latency {
     /// How time is divided.
-    #[schema(inline)]
     step: Step,
     /// The first instant, in ms since 1970: the start of a step.
     from: i64,
@@ -39,10 +39,12 @@ pub(crate) struct Latency {
     /// One a kind.
     series: Vec<LatencySeries>,
     /// How long parts of the audience took, by the time of the message; `null` where groups were not asked for.
+    #[schema(required)]
     audience: Option<Vec<AudienceBucket>>,
     /// What is in groups of fewer members than `api.latency_min_group_size`, and not shown.
     withheld: Withheld,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -50,7 +52,6 @@ pub(crate) struct Latency {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct LatencySeries {
     /// From sending to what.
-    #[schema(inline)]
     kind: LatencyKind,
     /// `ledger`: by the broker's time of the receipt, each percentile within a thirty-second of its value; `receipts`: by
     /// the receipt's own time, exact.
@@ -97,12 +98,16 @@ pub(crate) struct PartOfAudience {
     /// Messages that so many have read.
     messages: u64,
     /// The median.
+    #[schema(required)]
     p50: Option<u64>,
     /// Nine of ten are shorter.
+    #[schema(required)]
     p90: Option<u64>,
     /// 95 of 100 are shorter.
+    #[schema(required)]
     p95: Option<u64>,
     /// 99 of 100 are shorter.
+    #[schema(required)]
     p99: Option<u64>,
 }
 
@@ -145,14 +150,14 @@ impl LatencyKind {
 #[into_params(parameter_in = Query)]
 pub(crate) struct LatencyQuery {
     /// `single` or `group`; absent: both.
-    #[param(required = false, value_type = Option<String>, pattern = "^(single|group)$")]
+    #[param(required = false, inline, value_type = ChatWord)]
     chat: Option<Chat>,
     /// `delivered`, `read` or `conversation_read`; absent: all that the chat and the step have. Groups have `read` alone;
     /// by the minute there are no conversation reads.
-    #[param(required = false, value_type = Option<String>, pattern = "^(delivered|read|conversation_read)$")]
+    #[param(required = false, value_type = LatencyKind)]
     kind: Option<LatencyKind>,
     /// The id of one group; includes `chat=group`.
-    #[param(required = false)]
+    #[param(required = false, value_type = Id)]
     group: Option<String>,
     /// The first instant, in ms since 1970, rounded down to a full step; absent: 60 minutes, 24 hours or 30 days before
     /// `to`, or 7 days where no more are answered.
@@ -163,7 +168,7 @@ pub(crate) struct LatencyQuery {
     to: Option<EventTime>,
     /// `minute` (at most one day is answered), `hour` (31 days) or `day`, of UTC (400 days). Where all receipts of the app
     /// have to be looked at (a chat without a group, or minutes), at most 7 days.
-    #[param(required = false, value_type = Option<String>, pattern = "^(minute|hour|day)$")]
+    #[param(required = false, value_type = Step)]
     step: Option<Step>,
 }
 

@@ -13,6 +13,7 @@
 //! - `viewing`: who may see which messages, for any number of them; `reader_page`: what is told of one;
 //! - `query_string`, `parameters`, `receipts_question`: how requests are read; `cursor`: where the next page begins;
 //!   `as_of`: how fresh an answer is;
+//! - `openapi`, `description`: what the handlers say of themselves; `docs`: the same as a page for people;
 //! - `server`: connections, their limits and their end.
 
 mod access;
@@ -20,7 +21,9 @@ mod as_of;
 mod auth;
 mod conditional;
 mod cursor;
+mod description;
 mod development_tokens;
+mod docs;
 mod easemob;
 mod error;
 mod export;
@@ -120,6 +123,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
         .route("/{org}/{app}/token", post(development_tokens::grant_token))
         .with_state(state)
         .route("/openapi.json", get(openapi::openapi))
+        .route("/docs", get(docs::docs))
         .merge(observe::routes(telemetry.clone()));
     Ok(layers::apply(routes, &config.api, telemetry))
 }

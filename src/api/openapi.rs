@@ -1,12 +1,24 @@
 //! The description of the API, made from its handlers.
 
-use axum::Json;
+use std::sync::LazyLock;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{PathItem, Ref, RefOr};
+use utoipa::{Modify, OpenApi, ToSchema as _};
+
+use super::conditional::Unchanging;
+use super::description::{Id, PageCursor};
+use super::error::ApiError;
+use super::latency::LatencyKind;
+use super::parameters::{ListOrder, ReadStatus};
+use super::time_range::Step;
 
 use super::{
-    development_tokens, easemob, export, group_quota, latency, outcomes, policies, readers, rejections, statistics,
-    unread, what_if,
+    development_tokens, docs, easemob, export, group_quota, latency, outcomes, policies, readers, rejections,
+    statistics, unread, what_if,
 };
 use super::{receipts_query, singles, user_data};
 use crate::observe::routes as operation;
@@ -16,7 +28,10 @@ use crate::observe::routes as operation;
     info(
         title = "seenby",
         description = "Who has read which message. Times are integers in ms since 1970, ids are strings. Errors are \
-                       problem documents (RFC 9457) with a `code`; under the vendor's path they are the vendor's.",
+                       problem documents (RFC 9457) with a `code`; under the vendor's path they are the vendor's. \
+                       Beside what each endpoint tells, any path may answer 404 `not_found`, 405 `method_not_allowed` \
+                       with `Allow`, 413 `payload_too_large`, 431 `headers_too_large` and, at a defect, 500 `internal`; \
+                       every answer carries `x-request-id`, under which the server's log speaks of it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
@@ -43,6 +58,7 @@ use crate::observe::routes as operation;
         operation::readyz,
         operation::metrics,
         openapi,
+        docs::docs,
     ),
     tags(
         (name = "readers", description = "Reader lists."),
@@ -54,9 +70,10 @@ use crate::observe::routes as operation;
         (name = "export", description = "Whole tables."),
         (name = "singles", description = "Messages of single chats."),
         (name = "easemob", description = "The path that the vendor's SDKs call."),
-        (name = "operation", description = "Health, metrics and this document."),
+        (name = "operation", description = "Health, metrics, and this description."),
     ),
-    modifiers(&BearerTokens)
+    components(schemas(Id, PageCursor, Step, LatencyKind, ReadStatus, ListOrder)),
+    modifiers(&BearerTokens, &NamesInPaths)
 )]
 struct Document;
 
@@ -71,12 +88,46 @@ impl Modify for BearerTokens {
     }
 }
 
+/// In seenby's own paths every name is an id, which [`super::access::Access`] sees to. The vendor's path takes whatever is
+/// asked for.
+struct NamesInPaths;
+
+impl Modify for NamesInPaths {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let own = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/v1/"));
+        let parameters = own.flat_map(|(_, item)| operations(item)).flat_map(|operation| &mut operation.parameters);
+        for parameter in parameters.flatten() {
+            if let RefOr::T(parameter) = parameter
+                && parameter.parameter_in == ParameterIn::Path
+            {
+                parameter.schema = Some(Ref::from_schema_name(Id::name()).into());
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+}
+
+/// The document, made once.
+static DOCUMENT: LazyLock<Option<Unchanging>> =
+    LazyLock::new(|| Some(Unchanging::new("application/json", openapi_json().ok()?)));
+
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "operation", responses(
-    (status = 200, description = "The description of the API (OpenAPI 3.1).", body = Object),
-))]
-pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operation",
+    params(("if-none-match" = Option<String>, Header, description = "The tag of the document that the client has.")),
+    responses(
+        (status = 200, description = "The description of the API (OpenAPI 3.1).", body = Object,
+            headers(("etag" = String, description = "Tag of the document."))),
+        (status = 304, description = "The document is the one whose tag is in `If-None-Match`."),
+    )
+)]
+pub(crate) async fn openapi(headers: HeaderMap) -> Result<Response, ApiError> {
+    Ok(DOCUMENT.as_ref().ok_or(ApiError::Internal)?.answer(&headers))
 }
 
 /// The document as it stands in schemas/openapi.json.
@@ -84,7 +135,8 @@ pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
 /// # Errors
 /// Never in practice: the document is made of texts and numbers.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string_pretty(&Document::openapi())?;
+    // utoipa spells the formats of unsigned integers otherwise than the registry of formats does.
+    let mut text = serde_json::to_string_pretty(&Document::openapi())?.replace("\"u-int", "\"uint");
     text.push('\n');
     Ok(text)
 }
@@ -138,9 +190,10 @@ mod tests {
             "/readyz",
             "/metrics",
             "/openapi.json",
+            "/docs",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 21);
+        assert_eq!(paths.len(), 22);
     }
 }

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
+use super::description::StepOfHours;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
 use super::query_string::{parse_time, parse_word, set_once, unknown};
@@ -21,7 +22,6 @@ use crate::store::query::StepOutcome;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Outcomes {
     /// How time is divided.
-    #[schema(inline)]
     step: Step,
     /// The first instant that is counted, in ms since 1970: the start of a step.
     from: i64,
@@ -30,6 +30,7 @@ pub(crate) struct Outcomes {
     /// Steps in which something was counted.
     buckets: Vec<OutcomeBucket>,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct OutcomesQuery {
     #[param(required = false, value_type = Option<i64>, minimum = 0, maximum = 4102444799999_i64)]
     to: Option<EventTime>,
     /// `hour` (at most 31 days are answered) or `day`, of UTC (at most 400 days).
-    #[param(required = false, value_type = Option<String>, pattern = "^(hour|day)$")]
+    #[param(required = false, inline, value_type = StepOfHours)]
     step: Option<Step>,
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::description::{Id, PageCursor};
 use super::error::ApiError;
 use super::query_string::{invalid, parse_id, parse_integer, parse_time, parse_word, set_once, unknown};
 use crate::event::{EventTime, MAX_ID_BYTES};
@@ -102,18 +103,19 @@ impl ListOrder {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReadersQuery {
     /// Whom the list holds.
-    #[param(inline, required = false, default = "read")]
+    #[param(required = false, default = "read")]
     pub(crate) status: ReadStatus,
     /// Which reader comes first. Those who have not read always go by user.
-    #[param(inline, required = false, default = "newest")]
+    #[param(required = false, default = "newest")]
     pub(crate) order: ListOrder,
     /// How many in one answer.
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]
     pub(crate) limit: usize,
     /// The `next_cursor` of the page before.
+    #[param(required = false, value_type = PageCursor)]
     pub(crate) cursor: Option<String>,
     /// Only this user; may be given up to 500 times. Finds readers who are not retained any more.
-    #[param(required = false)]
+    #[param(required = false, value_type = Vec<Id>, max_items = 500)]
     pub(crate) user: Vec<String>,
     /// The list as it stood then, in ms since 1970: readers with `read_at` up to this time, and counts and those who had
     /// not read as of it. Receipts that came in late are told by their own time.

@@ -19,6 +19,7 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
 use super::cursor::{ListFingerprint, decode_position, encode_position};
+use super::description::PageCursor;
 use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::AppPath;
 use super::json_body::require_json;
@@ -39,6 +40,7 @@ pub(crate) struct PolicyInForce {
     /// Its version; 0 where none is in force and the defaults hold.
     version: u64,
     /// From which event time on, in ms since 1970; `null` of the defaults.
+    #[schema(required)]
     effective_from: Option<i64>,
     /// The limits.
     policy: Policy,
@@ -46,6 +48,7 @@ pub(crate) struct PolicyInForce {
     /// none.
     latest_version: u64,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -55,8 +58,10 @@ pub(crate) struct PolicyHistoryPage {
     /// In the order in which they come into force.
     versions: Vec<PolicyVersionView>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -105,6 +110,7 @@ pub(crate) struct PolicyChange {
     single: SinglePolicy,
     /// How long a receipt waits for its message, in hours of event time.
     #[serde(default)]
+    #[schema(maximum = 4_294_967_295_i64, default = 24)]
     parking_hours: u32,
     /// Whether notifications are written.
     #[serde(default)]
@@ -119,6 +125,7 @@ pub(crate) struct HistoryQuery {
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
+    #[param(required = false, value_type = PageCursor)]
     cursor: Option<String>,
 }
 
@@ -202,10 +209,10 @@ pub(crate) async fn policy_history(
     tag = "policy",
     params(
         AppPath,
-        ("if-match" = String, Header, description = "The `latest_version` that the change was made from, in quotes; `*` \
-            to write whatever there is."),
+        ("if-match" = String, Header, example = "\"0\"", pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#, description = "The \
+            `latest_version` that the change was made from, in quotes; `*` to write whatever there is."),
     ),
-    request_body = PolicyChange,
+    request_body(content = PolicyChange, example = json!({"group": {"open": true, "senders": "members"}})),
     responses(
         (status = 200, description = "It stands in the log of every partition.", body = PolicyWritten,
             headers(("etag" = String, description = "The version, for `If-Match` of the next change."))),
@@ -294,7 +301,11 @@ async fn blocking<T: Send + 'static>(
 impl From<PolicyCommandError> for ApiError {
     fn from(error: PolicyCommandError) -> Self {
         match error {
-            PolicyCommandError::Malformed(malformed) => Self::InvalidRequest(malformed.to_string()),
+            PolicyCommandError::Malformed(malformed) => {
+                // Whoever asks has sent a body, of which the record is made.
+                let field = if malformed.field == "record" { "body" } else { malformed.field };
+                Self::InvalidRequest(format!("{field}: {}", malformed.rule))
+            }
             PolicyCommandError::Control(ControlError::Overtaken { last }) => Self::PreconditionFailed(last),
             PolicyCommandError::Store(error) => error.into(),
             PolicyCommandError::Log(error) | PolicyCommandError::Control(ControlError::Log(error))

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::error::ApiError;
+use crate::config::is_id;
 use crate::event::{EventTime, MAX_ID_BYTES};
 
 /// Times that events can have, in ms since 1970 (DESIGN.md section 2).
@@ -62,16 +63,15 @@ pub(crate) fn parse_time(parameter: &str, value: &str) -> Result<EventTime, ApiE
     parse_integer(parameter, value, TIMES).map(EventTime::from_millis)
 }
 
-/// Reads an id: of a user, a group, a message.
+/// What an id has to be, for people.
+pub(crate) const ID_RULE: &str = "must be an id: 1 to 128 bytes without '/', '#', white space and control characters";
+
+/// Reads the id of something: a user, a group.
 ///
 /// # Errors
-/// [`ApiError::InvalidRequest`] where it is empty, or as [`require_id_length`].
+/// [`ApiError::InvalidRequest`].
 pub(crate) fn parse_id(parameter: &str, value: &str) -> Result<String, ApiError> {
-    if value.is_empty() {
-        return Err(invalid(parameter, "must not be empty"));
-    }
-    require_id_length(parameter, value)?;
-    Ok(value.to_owned())
+    if is_id(value) { Ok(value.to_owned()) } else { Err(invalid(parameter, ID_RULE)) }
 }
 
 /// Refuses what is longer than any id: nothing has it, and statements are bounded by what stands in them.

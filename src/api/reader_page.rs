@@ -38,6 +38,7 @@ pub(crate) struct ReaderPage {
     counts: CountsView,
     readers: Vec<ReaderView>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
@@ -56,6 +57,7 @@ pub(crate) struct GroupMessageView {
     /// `opened`; or why it is not: `not_requested`, `not_open`, `permission_denied`, `quota_exceeded`.
     receipts: &'static str,
     /// When it was taken back, in ms since 1970: always `null`, as a recalled message answers `recalled`.
+    #[schema(required)]
     recalled_at: Option<i64>,
 }
 
@@ -71,8 +73,10 @@ pub(crate) struct CountsView {
     /// Whether any was.
     truncated: bool,
     /// Members when it was sent, without the sender; `null` where they were not known.
+    #[schema(required)]
     audience: Option<u32>,
     /// Those of the audience who have not read; `null` where there is no known audience.
+    #[schema(required)]
     unread: Option<u64>,
 }
 
@@ -82,10 +86,13 @@ pub(crate) struct ReaderView {
     /// Who.
     user: String,
     /// When he read, in ms since 1970; `null` where he has not.
+    #[schema(required)]
     read_at: Option<i64>,
     /// The id of his receipt; `null` where he has not read.
+    #[schema(required)]
     ack_id: Option<String>,
     /// Text sent along with the receipt.
+    #[schema(required)]
     content: Option<String>,
     /// He has read, but newer readers pushed him out of the list. Absent where not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

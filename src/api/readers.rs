@@ -26,6 +26,7 @@ pub(crate) struct ReaderList {
     #[serde(flatten)]
     pub(crate) page: ReaderPage,
     /// How far the answer is complete; `null` before the first flush of the message's partition.
+    #[schema(required)]
     pub(crate) as_of: Option<AsOf>,
 }
 

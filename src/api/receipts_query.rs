@@ -55,7 +55,9 @@ pub(crate) enum ItemAnswer {
         ("org" = String, Path, description = "First half of the app's name."),
         ("app" = String, Path, description = "Second half of the app's name."),
     ),
-    request_body(content = ReceiptsQuery, content_type = "application/json"),
+    request_body(content = ReceiptsQuery, content_type = "application/json", example = json!({"items": [
+        {"group": "g1", "message": "m1", "status": "all", "limit": 20}, {"single": ["alice", "bob"], "message": "s1"},
+    ]})),
     responses(
         (status = 200, description = "An answer or an error for each item.", body = ReceiptsAnswer),
         CommonProblems,

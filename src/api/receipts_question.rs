@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::access::Access;
 use super::cursor::{Cursor, ListFingerprint};
+use super::description::{Id, PageCursor};
 use super::error::ApiError;
 use super::parameters::{DEFAULT_LIMIT, ListOrder, MAX_LIMIT, MAX_USERS, ReadStatus, ReadersQuery};
 use super::query_string::{invalid, parse_id, parse_word};
@@ -33,27 +34,28 @@ pub(crate) struct ReceiptsQuery {
 #[expect(dead_code, reason = "as above")]
 pub(crate) struct ReceiptsItem {
     /// The group that the message was sent to.
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Option<Id>)]
     group: Option<String>,
     /// The two users between whom it was sent, in either order.
-    #[schema(required = false, min_items = 2, max_items = 2)]
+    #[schema(required = false, value_type = Option<Vec<Id>>, min_items = 2, max_items = 2)]
     single: Option<Vec<String>>,
     /// The message's id.
+    #[schema(value_type = Id)]
     message: String,
     /// Whom the list holds; of a group, as everything that follows.
-    #[schema(required = false, inline, default = "read")]
+    #[schema(required = false, default = "read")]
     status: Option<ReadStatus>,
     /// Which reader comes first.
-    #[schema(required = false, inline, default = "newest")]
+    #[schema(required = false, default = "newest")]
     order: Option<ListOrder>,
     /// How many in the answer.
     #[schema(required = false, minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before, whether it came from here or from the message's own path.
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Option<PageCursor>)]
     cursor: Option<String>,
     /// Only these users; at most 500 in all items together.
-    #[schema(required = false, max_items = 500)]
+    #[schema(required = false, value_type = Option<Vec<Id>>, max_items = 500)]
     users: Option<Vec<String>>,
     /// The list as it stood then, in ms since 1970.
     #[schema(required = false, minimum = 0, maximum = 4_102_444_799_999_i64)]

@@ -13,6 +13,7 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
 use super::cursor::{ListFingerprint, decode_position, encode_position};
+use super::description::{Id, PageCursor, Refusal};
 use super::error::{ApiError, CommonProblems};
 use super::in_path::AppPath;
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
@@ -28,8 +29,10 @@ pub(crate) struct RejectionPage {
     /// The latest first.
     rejections: Vec<RejectionView>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -39,17 +42,22 @@ pub(crate) struct RejectionView {
     /// Why.
     outcome: String,
     /// What the vendor's client shows; `null` where it shows nothing.
+    #[schema(required)]
     words: Option<String>,
     /// The vendor's number of it.
+    #[schema(required)]
     number: Option<u16>,
     /// Its type; `null` where that is unknown.
     #[serde(rename = "type")]
+    #[schema(required)]
     event_type: Option<String>,
     /// Who acted.
     user: String,
     /// Key of its conversation; `null` where the record's key is not that of its conversation.
+    #[schema(required)]
     conversation: Option<String>,
     /// Its own time, in ms since 1970.
+    #[schema(required)]
     at: Option<i64>,
     /// When it was written to the log, in ms since 1970; of one that waited for its message when the wait ended.
     recorded_at: i64,
@@ -58,6 +66,7 @@ pub(crate) struct RejectionView {
     /// Where it stands.
     record: RecordPlace,
     /// Its key.
+    #[schema(required)]
     key: Option<Content>,
     /// Its value.
     value: Content,
@@ -99,15 +108,19 @@ pub(crate) struct RejectionsQuery {
     #[param(required = false, value_type = i64, minimum = 0, maximum = 4_102_444_799_999_i64)]
     to: Option<EventTime>,
     /// Refused for this reason.
+    #[param(required = false, inline, value_type = Refusal)]
     outcome: Option<String>,
     /// Of this group.
+    #[param(required = false, value_type = Id)]
     group: Option<String>,
     /// Caused by this user.
+    #[param(required = false, value_type = Id)]
     user: Option<String>,
     /// How many in one answer.
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
+    #[param(required = false, value_type = PageCursor)]
     cursor: Option<String>,
 }
 

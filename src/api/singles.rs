@@ -24,17 +24,23 @@ pub(crate) struct SingleMessageStatus {
     /// When it was sent, in ms since 1970.
     sent_at: i64,
     /// When its delivery was reported, in ms since 1970; `null` also where it was read without that.
+    #[schema(required)]
     delivered_at: Option<i64>,
     /// When it was read, in ms since 1970: by its own receipt, or at the time of the mark that read it.
+    #[schema(required)]
     read_at: Option<i64>,
     /// By what it was read.
+    #[schema(required)]
     read_source: Option<ReadSourceName>,
     /// From sending to delivery, in ms; 0 where clocks say it was delivered before.
+    #[schema(required)]
     delivered_after_ms: Option<i64>,
     /// From sending to reading, in ms; 0 where clocks say it was read before.
+    #[schema(required)]
     read_after_ms: Option<i64>,
     counts: SingleCounts,
     /// How far the answer is complete; `null` before the first flush of the message's partition.
+    #[schema(required)]
     as_of: Option<AsOf>,
 }
 
@@ -50,6 +56,7 @@ pub(crate) struct SingleMessageView {
     /// When, in ms since 1970.
     sent_at: i64,
     /// When it was taken back, in ms since 1970; `null` where it was not.
+    #[schema(required)]
     recalled_at: Option<i64>,
 }
 

@@ -17,6 +17,7 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
 use super::cursor::ListFingerprint;
+use super::description::PageCursor;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::{InPath, UserPath};
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
@@ -37,6 +38,7 @@ pub(crate) struct Statistics {
     /// Whether more has changed already than this answer holds: ask again at once.
     has_more: bool,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -62,7 +64,7 @@ pub(crate) struct GroupAck {
 pub(crate) struct StatisticsQuery {
     /// The `cursor` of the answer before; the word `now` for a cursor without what has been so far. Absent: everything
     /// that is kept.
-    #[param(required = false)]
+    #[param(required = false, value_type = PageCursor)]
     since: Option<String>,
     /// How many messages in one answer.
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]

@@ -13,6 +13,7 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
 use super::cursor::ListFingerprint;
+use super::description::PageCursor;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::{InPath, UserPath};
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
@@ -27,8 +28,10 @@ pub(crate) struct UnreadPage {
     /// empty, and not be the last.
     conversations: Vec<UnreadView>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
     /// How far the answer is complete; `null` before the first flush of all.
+    #[schema(required)]
     as_of: Option<AppAsOf>,
 }
 
@@ -53,7 +56,7 @@ pub(crate) struct UnreadQuery {
     #[param(required = false, minimum = 1, maximum = 500, default = 100)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
-    #[param(required = false)]
+    #[param(required = false, value_type = PageCursor)]
     cursor: Option<String>,
 }
 

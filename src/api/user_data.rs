@@ -17,9 +17,9 @@ use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
 use super::error::{ApiError, CommonProblems};
-use super::group_quota::is_id;
 use super::in_path::{InPath, UserPath};
-use crate::config::Config;
+use super::query_string::{ID_RULE, invalid};
+use crate::config::{Config, is_id};
 use crate::event::{Control, Erase, EventType, UserId, encode_control};
 use crate::log::SourceError;
 use crate::log::control::{ControlError, ControlRecord, ControlWriter, next_version};
@@ -184,8 +184,7 @@ fn check_user(user: &str) -> Result<(), ApiError> {
     if is_id(user) {
         return Ok(());
     }
-    let rule = "user: must be an id of 1 to 128 bytes without '/', '#', white space and control characters";
-    Err(ApiError::InvalidRequest(rule.to_owned()))
+    Err(invalid("user", ID_RULE))
 }
 
 /// Writes the record to every partition, behind whatever other writers write meanwhile.

@@ -18,6 +18,7 @@ pub struct ConditionState {
     /// Whether it holds.
     pub met: bool,
     /// Why it does not, or what an operator should know although it does; mostly `null` where it does.
+    #[schema(required)]
     pub reason: Option<String>,
 }
 

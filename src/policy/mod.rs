@@ -31,6 +31,7 @@ pub struct Policy {
     /// Limits of single chats.
     pub single: SinglePolicy,
     /// How long a receipt waits for its message, in hours of event time.
+    #[schema(maximum = 4_294_967_295_i64)]
     pub parking_hours: u32,
     /// Whether notifications are written.
     pub notify: bool,
@@ -46,14 +47,14 @@ pub struct GroupPolicy {
     pub senders: Senders,
     /// What a sender without a known role is taken for, where the roster is unknown.
     pub unknown_sender: UnknownSender,
-    /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
-    /// [`MAX_VALIDITY_DAYS`].
+    /// How long receipts of a message are accepted, in days of 24 hours, 1 to 90.
     #[schema(minimum = 1, maximum = 90)]
     pub validity_days: u32,
     /// How many of the newest readers a message retains, at least 1.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
     pub readers_per_message: u32,
     /// How many opened messages a group has a local day.
+    #[schema(maximum = 4_294_967_295_i64)]
     pub messages_per_day: u32,
     /// IANA zone in which a quota day begins.
     #[schema(value_type = String, example = "Europe/Berlin")]
@@ -66,8 +67,7 @@ pub struct GroupPolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SinglePolicy {
-    /// How long receipts of a message are accepted, in days of 24 hours, [`MIN_VALIDITY_DAYS`] to
-    /// [`MAX_VALIDITY_DAYS`].
+    /// How long receipts of a message are accepted, in days of 24 hours, 1 to 90.
     #[schema(minimum = 1, maximum = 90)]
     pub validity_days: u32,
 }

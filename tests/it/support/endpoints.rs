@@ -57,6 +57,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET /readyz", Answers::Public(200)),
     endpoint("GET /metrics", Answers::Public(200)),
     endpoint("GET /openapi.json", Answers::Public(200)),
+    endpoint("GET /docs", Answers::Public(200)),
     // Off, as it is by default.
     endpoint("POST /{org}/{app}/token", Answers::Public(404)),
     endpoint("GET /v1/{org}/{app}/groups/{group}/messages/{message}/readers", roles(200, 403, 200, 200)),
