@@ -202,6 +202,8 @@ pub struct StatementLimitsConfig {
 
 impl Default for StatementLimitsConfig {
     fn default() -> Self {
+    /// Bytes, uncompressed, that a statement may answer with, which the API holds in memory; 0 for no limit.
+    pub max_result_bytes: u64,
         Self {
             max_execution_time_ms: 8_000,
             max_rows_to_read: 500_000_000,
@@ -212,6 +214,7 @@ impl Default for StatementLimitsConfig {
     }
 }
 
+            max_result_bytes: 128 * 1024 * 1024,
 /// The metrics endpoint of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -38,7 +38,7 @@ pub use ledger_outcomes::StepOutcome;
 pub use message_receipts::{MessageReceipts, StoredRecall, StoredReceipt};
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
-pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
+pub use rejections::{RejectedRecord, RejectedRecords, RejectionPosition, RejectionSelection};
 pub use roster_history::{MembershipChange, RosterHistory};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
 pub use single_state::{CoveringMarks, ReadSource, SingleState};

@@ -100,6 +100,7 @@ pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client 
         ("max_memory_usage", limits.max_memory_bytes),
         ("max_result_rows", limits.max_result_rows),
     ];
+        ("max_result_bytes", limits.max_result_bytes),
     let client =
         settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value.to_string()));
     let whole_seconds = limits.max_execution_time_ms / 1_000;
