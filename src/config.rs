@@ -5,6 +5,7 @@
 
 mod auth;
 mod check;
+mod export;
 mod load;
 mod print;
 mod secret;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 pub use auth::{AuthConfig, JwtConfig, LEAST_TOKEN_BYTES, TokenConfig, TokenRole};
 pub(crate) use check::{is_app, is_id};
+pub use export::ExportConfig;
 pub use load::ConfigError;
 pub use secret::Secret;
 
@@ -174,6 +176,8 @@ pub struct ApiConfig {
     pub max_concurrent_statements: u32,
     /// Limits sent with every statement.
     pub query: StatementLimitsConfig,
+    /// What exports of whole tables may take. They do not count among api.max_concurrent_statements.
+    pub export: ExportConfig,
     /// Whether `POST /{org}/{app}/token` gives whoever asks a token of any user of any app, whatever the password: for
     /// development on one's own machine, and never anywhere else. Needs auth.jwt.hs256_secret.
     pub development_tokens: bool,
@@ -198,23 +202,23 @@ pub struct StatementLimitsConfig {
     pub max_memory_bytes: u64,
     /// Rows that a statement may answer with; 0 for no limit.
     pub max_result_rows: u64,
+    /// Bytes, uncompressed, that a statement may answer with, which the API holds in memory; 0 for no limit.
+    pub max_result_bytes: u64,
 }
 
 impl Default for StatementLimitsConfig {
     fn default() -> Self {
-    /// Bytes, uncompressed, that a statement may answer with, which the API holds in memory; 0 for no limit.
-    pub max_result_bytes: u64,
         Self {
             max_execution_time_ms: 8_000,
             max_rows_to_read: 500_000_000,
             max_bytes_to_read: 64 * 1024 * 1024 * 1024,
             max_memory_bytes: 2 * 1024 * 1024 * 1024,
             max_result_rows: 1_000_000,
+            max_result_bytes: 128 * 1024 * 1024,
         }
     }
 }
 
-            max_result_bytes: 128 * 1024 * 1024,
 /// The metrics endpoint of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -340,6 +344,7 @@ impl Default for ApiConfig {
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
             query: StatementLimitsConfig::default(),
+            export: ExportConfig::default(),
             development_tokens: false,
             easemob_string_lists: false,
             latency_min_group_size: 5,

@@ -160,6 +160,7 @@ impl Config {
             "api.query.max_execution_time_ms",
             "must be at most api.timeout_ms: nobody waits for the answer after that",
         )?;
+        api.export.check()?;
         require(api.rate_limit_burst >= 1, "api.rate_limit_burst", "must be at least 1")?;
         require(api.app_rate_limit_burst >= 1, "api.app_rate_limit_burst", "must be at least 1")?;
         let is_header_value =
@@ -234,6 +235,10 @@ mod tests {
         assert_eq!(broken_key(|config| config.api.development_tokens = true), "api.development_tokens");
         assert_eq!(broken_key(|config| config.api.max_concurrent_statements = 0), "api.max_concurrent_statements");
         assert_eq!(broken_key(|config| config.api.timeout_ms = 7_999), "api.query.max_execution_time_ms");
+        assert_eq!(broken_key(|config| config.api.export.at_once = 0), "api.export.at_once");
+        assert_eq!(broken_key(|config| config.api.export.at_once_per_app = 5), "api.export.at_once_per_app");
+        let unbounded = |config: &mut Config| config.api.export.max_execution_time_ms = 0;
+        assert_eq!(broken_key(unbounded), "api.export.max_execution_time_ms");
         assert_eq!(broken_key(|config| config.api.rate_limit_burst = 0), "api.rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.app_rate_limit_burst = 0), "api.app_rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");
