@@ -13,12 +13,13 @@
 //! - `viewing`: who may see which messages, for any number of them; `reader_page`: what is told of one;
 //! - `query_string`, `parameters`, `receipts_question`: how requests are read; `cursor`: where the next page begins;
 //!   `as_of`: how fresh an answer is;
-//! - `server`: connections, their limits and their end.
+//! - `server`: accepts connections; `connection`: how long each lives.
 
 mod access;
 mod as_of;
 mod auth;
 mod conditional;
+mod connection;
 mod cursor;
 mod development_tokens;
 mod easemob;
