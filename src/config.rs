@@ -5,6 +5,7 @@
 
 mod auth;
 mod check;
+mod export;
 mod load;
 mod print;
 mod secret;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 pub use auth::{AuthConfig, JwtConfig, LEAST_TOKEN_BYTES, TokenConfig, TokenRole};
 pub(crate) use check::{is_app, is_id};
+pub use export::ExportConfig;
 pub use load::ConfigError;
 pub use secret::Secret;
 
@@ -178,6 +180,8 @@ pub struct ApiConfig {
     pub query: StatementLimitsConfig,
     /// How much of this process folding a range under another policy may take.
     pub what_if: WhatIfConfig,
+    /// What exports of whole tables may take. They do not count among api.max_concurrent_statements.
+    pub export: ExportConfig,
     /// Whether `POST /{org}/{app}/token` gives whoever asks a token of any user of any app, whatever the password: for
     /// development on one's own machine, and never anywhere else. Needs auth.jwt.hs256_secret.
     pub development_tokens: bool,
@@ -202,6 +206,8 @@ pub struct StatementLimitsConfig {
     pub max_memory_bytes: u64,
     /// Rows that a statement may answer with; 0 for no limit.
     pub max_result_rows: u64,
+    /// Bytes, uncompressed, that a statement may answer with, which the API holds in memory; 0 for no limit.
+    pub max_result_bytes: u64,
 }
 
 /// Limits of `POST policy/what-if`, which reads a range of the log and folds it twice.
@@ -233,6 +239,7 @@ impl Default for StatementLimitsConfig {
             max_bytes_to_read: 64 * 1024 * 1024 * 1024,
             max_memory_bytes: 2 * 1024 * 1024 * 1024,
             max_result_rows: 1_000_000,
+            max_result_bytes: 128 * 1024 * 1024,
         }
     }
 }
@@ -364,6 +371,7 @@ impl Default for ApiConfig {
             max_concurrent_statements: 32,
             query: StatementLimitsConfig::default(),
             what_if: WhatIfConfig::default(),
+            export: ExportConfig::default(),
             development_tokens: false,
             easemob_string_lists: false,
             latency_min_group_size: 5,

@@ -37,13 +37,11 @@ pub(crate) fn answer<T: Serialize>(
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
-    // Both are of visible ASCII characters: a hash in hexadecimal, and numbers.
+    // Of visible ASCII characters: a hash in hexadecimal.
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
-    if let Ok(as_of) = HeaderValue::from_str(&serde_json::to_string(&as_of)?) {
-        headers.insert(AS_OF, as_of);
-    }
+    set_as_of(headers, as_of);
     Ok(response)
 }
 
@@ -75,6 +73,15 @@ impl Unchanging {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::ETAG, self.tag.clone());
         response
+    }
+}
+
+/// Says how fresh an answer is without its body.
+pub(crate) fn set_as_of(headers: &mut HeaderMap, as_of: Option<AsOf>) {
+    // Numbers always serialise, in visible ASCII characters.
+    let text = serde_json::to_string(&as_of).unwrap_or_default();
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(AS_OF, value);
     }
 }
 

@@ -8,11 +8,14 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::as_of::AsOf;
 use super::auth::Caller;
+use super::conditional::set_as_of;
 use super::description::VendorLimit;
 use super::error::{ApiError, EasemobError};
 use super::parameters::{MAX_LIMIT, MessagePath};
@@ -105,7 +108,7 @@ impl AckQuery {
     params(MessagePath, AckQuery),
     responses(
         (status = 200, description = "A page of readers; empty where the message is not known or not open.",
-            body = AckAnswer),
+            body = AckAnswer, headers(("seenby-as-of" = String, description = "As other answers' `as_of`, as JSON."))),
         (status = 400, description = "The path is no UTF-8.", body = EasemobError),
         (status = 401, description = "No known bearer token: the SDK's type 52.", body = EasemobError),
         (status = 403, description = "Only the sender may see it (60002): the SDK's type 603.", body = EasemobError),
@@ -120,14 +123,19 @@ pub(crate) async fn list_acks(
     Path(path): Path<MessagePath>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Json<AckAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let started = Instant::now();
     let timestamp = super::now().millis();
     let caller = state.authenticate(&headers).await?;
     let query = AckQuery::parse(query.as_deref().unwrap_or_default());
+    // Of whichever app: how far a partition is tells nothing of what is in it, and its absence would tell whose it is not.
+    let as_of = state.queries.frontier(&path.conversation_key()).await?.map(AsOf::from);
     let page = state.ack_page(&caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(AckAnswer { action: "group_read_ack", data: page, timestamp, duration }))
+    let mut response = Json(AckAnswer { action: "group_read_ack", data: page, timestamp, duration }).into_response();
+    // The body is the vendor's.
+    set_as_of(response.headers_mut(), as_of);
+    Ok(response)
 }
 
 impl ApiState {

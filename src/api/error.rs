@@ -69,6 +69,8 @@ pub(crate) enum ApiError {
     Unavailable,
     /// ClickHouse cut the question at one of the limits of `api.query`.
     QueryTooExpensive,
+    /// As many exports as may be, of the app or of all, are under way.
+    ExportsBusy,
     /// The keys of signed tokens cannot be had.
     KeysUnavailable,
     /// A defect, or a configuration that cannot work; the log has the reason.
@@ -200,6 +202,7 @@ impl ApiError {
             | Self::WhatIfBusy
             | Self::WhatIfTimedOut
             | Self::QueryTooExpensive
+            | Self::ExportsBusy
             | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Other(status) => *status,
@@ -230,6 +233,7 @@ impl ApiError {
             Self::TimedOut | Self::WhatIfTimedOut => "timed_out",
             Self::Unavailable | Self::KeysUnavailable => "unavailable",
             Self::QueryTooExpensive => "query_too_expensive",
+            Self::ExportsBusy => "exports_busy",
             Self::Internal => "internal",
             Self::Other(_) => "refused",
         }
@@ -280,6 +284,7 @@ impl ApiError {
             Self::QueryTooExpensive => {
                 "the question takes more of the database than one question may; ask for less at once, or later"
             }
+            Self::ExportsBusy => "as many exports as may be, of this app or of all, are under way; try again",
             Self::KeysUnavailable => "the keys that tokens are checked with cannot be had; try again",
             Self::Internal => "the request met a defect; the log has the reason under the request's id",
             Self::Other(_) => "the request was refused",
@@ -291,7 +296,7 @@ impl ApiError {
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TimedOut | Self::Unavailable | Self::PolicyPending | Self::KeysUnavailable => Some(1),
-            Self::WhatIfBusy => Some(5),
+            Self::WhatIfBusy | Self::ExportsBusy => Some(5),
             // What was too much is too much a moment later as well; merges and quieter hours may change that.
             Self::QueryTooExpensive | Self::WhatIfTimedOut => Some(30),
             Self::RateLimited { retry_after_seconds } => Some(*retry_after_seconds),

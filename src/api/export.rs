@@ -4,6 +4,7 @@
 //! same slice again, and nothing is held in memory on the way, whatever the length.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -30,6 +31,10 @@ pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("seenby-next-
 /// Rows of a slice where nothing is said, and at most.
 const DEFAULT_ROWS: i64 = 100_000;
 const MAX_ROWS: i64 = 1_000_000;
+
+/// How long a request waits for a place: a client that was cut off asks again before the end of its last request is known
+/// here.
+const PLACE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Behind every row: the last second that a ClickHouse time can tell.
 const END_OF_TIME: EventTime = EventTime::from_millis(10_413_791_999_000);
@@ -95,10 +100,13 @@ pub(crate) async fn export(
     let format = query.format.unwrap_or(ExportFormat::Ndjson);
     let (from, until) = (query.from.unwrap_or_default(), query.to.unwrap_or(END_OF_TIME));
     let selection = ExportSelection { table, from, until, after };
+    let place = tokio::time::timeout(PLACE_PATIENCE, state.queries.export_place(access.app()))
+        .await
+        .map_err(|_| ApiError::ExportsBusy)?;
     let as_of = AppAsOf::of(&state.queries.frontiers().await?);
     let limit = query.limit.unwrap_or(DEFAULT_ROWS).unsigned_abs();
-    let last = state.queries.slice_end(access.app(), &selection, limit).await?;
-    let rows = state.queries.export(access.app(), &selection, last.as_ref(), format).await?;
+    let last = state.queries.slice_end(&place, access.app(), &selection, limit).await?;
+    let rows = state.queries.export(place, access.app(), &selection, last.as_ref(), format)?;
 
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

@@ -14,12 +14,13 @@
 //! - `query_string`, `parameters`, `receipts_question`: how requests are read; `cursor`: where the next page begins;
 //!   `as_of`: how fresh an answer is;
 //! - `openapi`, `description`: what the handlers say of themselves; `docs`: the same as a page for people;
-//! - `server`: connections, their limits and their end.
+//! - `server`: accepts connections; `connection`: how long each lives.
 
 mod access;
 mod as_of;
 mod auth;
 mod conditional;
+mod connection;
 mod cursor;
 mod description;
 mod development_tokens;

@@ -25,6 +25,7 @@ use super::in_path::AppPath;
 use super::json_body::require_json;
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
 use super::query_string::{set_once, unknown};
+use crate::event::decode_policy_file;
 use crate::log::control::{ControlError, ControlWriter};
 use crate::policy::command::{PolicyCommandError, append};
 use crate::policy::{GroupPolicy, Policy, SinglePolicy};
@@ -236,6 +237,8 @@ pub(crate) async fn put_policy(
 ) -> Result<Response, ApiError> {
     access.require_admin()?;
     require_json(&headers)?;
+    // Before anything is asked of Kafka, and whatever version it was made from.
+    decode_policy_file(access.app().as_str(), 0, &body).map_err(PolicyCommandError::from)?;
     let expected = Precondition::of(&headers)?;
     let config = state.config.clone();
     let connect = move || {

@@ -23,10 +23,14 @@ use crate::fold::Outcome;
 use crate::policy::DAY_MILLIS;
 use crate::store::query::{RejectedRecord, RejectionPosition, RejectionSelection};
 
+/// A page ends with the record that fills so many bytes of keys and values: 500 of the longest would be 64 MB, several
+/// times over on their way.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// A page of refused records.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RejectionPage {
-    /// The latest first.
+    /// The latest first; fewer than asked for, also where more follow, where keys and values are long.
     rejections: Vec<RejectionView>,
     /// Give it as `cursor` to get the next page; `null` on the last one.
     #[schema(required)]
@@ -160,14 +164,13 @@ pub(crate) async fn rejections(
         conversation: conversation.as_deref(),
         user: query.user.as_deref(),
         after: continued.map(|(_, _, position)| position),
-        limit: limit + 1,
+        limit,
+        most_bytes: PAGE_BYTES,
     };
-    let mut found = state.queries.rejections(access.app(), &selection).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    let last = found.last().filter(|_| has_more).map(RejectedRecord::position);
+    let found = state.queries.rejections(access.app(), &selection).await?;
+    let last = found.records.last().filter(|_| found.has_more).map(RejectedRecord::position);
     Ok(Json(RejectionPage {
-        rejections: found.into_iter().map(RejectionView::from).collect(),
+        rejections: found.records.into_iter().map(RejectionView::from).collect(),
         next_cursor: last.map(|last| encode_position(&(from.millis(), until.millis(), last), list)),
         as_of,
     }))

@@ -169,6 +169,7 @@ impl Config {
         require(api.what_if.max_concurrent >= 1, "api.what_if.max_concurrent", "must be at least 1")?;
         require(api.what_if.max_records >= 1, "api.what_if.max_records", "must be at least 1")?;
         require(api.what_if.max_state_bytes >= 1, "api.what_if.max_state_bytes", "must be at least 1")?;
+        api.export.check()?;
         require(api.rate_limit_burst >= 1, "api.rate_limit_burst", "must be at least 1")?;
         require(api.app_rate_limit_burst >= 1, "api.app_rate_limit_burst", "must be at least 1")?;
         let is_header_value =
@@ -247,6 +248,10 @@ mod tests {
         assert_eq!(broken_key(|config| config.api.what_if.max_concurrent = 0), "api.what_if.max_concurrent");
         assert_eq!(broken_key(|config| config.api.what_if.max_records = 0), "api.what_if.max_records");
         assert_eq!(broken_key(|config| config.api.what_if.max_state_bytes = 0), "api.what_if.max_state_bytes");
+        assert_eq!(broken_key(|config| config.api.export.at_once = 0), "api.export.at_once");
+        assert_eq!(broken_key(|config| config.api.export.at_once_per_app = 5), "api.export.at_once_per_app");
+        let unbounded = |config: &mut Config| config.api.export.max_execution_time_ms = 0;
+        assert_eq!(broken_key(unbounded), "api.export.max_execution_time_ms");
         assert_eq!(broken_key(|config| config.api.rate_limit_burst = 0), "api.rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.app_rate_limit_burst = 0), "api.app_rate_limit_burst");
         assert_eq!(broken_key(|config| config.api.cors_origin = "a b".to_owned()), "api.cors_origin");

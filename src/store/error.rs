@@ -28,7 +28,9 @@ pub enum StoreError {
         reason: String,
     },
     /// ClickHouse cut a statement that took longer than it may.
-    #[error("ClickHouse cut {doing} {target}: {reason}; it took longer than api.query.max_execution_time_ms")]
+    #[error(
+        "ClickHouse cut {doing} {target}: {reason}; it took longer than its max_execution_time_ms (api.query, of exports api.export)"
+    )]
     TooSlow {
         /// What was being done.
         doing: &'static str,
@@ -38,7 +40,9 @@ pub enum StoreError {
         reason: String,
     },
     /// ClickHouse cut a statement that read, held or answered more than it may.
-    #[error("ClickHouse cut {doing} {target}: {reason}; it is more than api.query.* allows")]
+    #[error(
+        "ClickHouse cut {doing} {target}: {reason}; it is more than api.query.*, or of exports api.export.*, allows"
+    )]
     TooExpensive {
         /// What was being done.
         doing: &'static str,

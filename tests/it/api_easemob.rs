@@ -27,6 +27,9 @@ fn a_list_has_the_vendors_shape() {
         assert!(timestamp.as_i64().unwrap() > NOON);
     }
     assert!(answer["duration"].take().is_u64());
+    let headers = api.get(ACKS, SERVICE).headers;
+    let as_of: Value = serde_json::from_str(headers["seenby-as-of"].to_str().unwrap()).unwrap();
+    assert_eq!(as_of["next_offset"], 6, "how fresh it is stands beside the vendor's body");
     let user = |name: &str, ack: &str, at: i64, content: &str| json!({"username": name, "meta_id": ack, "timestamp": at, "ack_content": content});
     assert_eq!(
         answer,

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, Response, header};
+use seenby::config::{TokenConfig, TokenRole};
 use seenby::store::Table;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::api::{SERVICE, TestApi, open_policy};
+use crate::support::api::{READERS, SERVICE, TestApi, open_policy};
+use crate::support::clickhouse;
 use crate::support::events::{MINUTE, NOON, group_message, group_read};
+use crate::support::faulty_clickhouse::FaultyClickHouse;
 use crate::support::traffic::Traffic;
 
 const EXPORT: &str = "/v1/org/app/export";
@@ -116,6 +119,78 @@ fn rows_say_what_was_folded_in_each_format() {
     assert_eq!(lines(&export(&api, &format!("table=receipts&to={}", NOON + MINUTE)).1), [Value::Null; 0]);
     assert_eq!(lines(&export(&api, &format!("table=receipts&from={}", NOON + MINUTE)).1).len(), 1);
     assert_eq!(lines(&export(&api, "table=messages").1).len(), 1, "not another app's");
+}
+
+fn ask(api: &TestApi, app: &str, token: &str) -> Response<Body> {
+    let request = Request::get(format!("/v1/org/{app}/export?table=messages"));
+    let request = request.header(header::AUTHORIZATION, format!("Bearer {token}")).body(Body::empty()).unwrap();
+    api.store.runtime.block_on(api.router.clone().oneshot(request)).unwrap()
+}
+
+/// What is told to one who has to wait for too long.
+fn assert_busy(api: &TestApi, path: &str, token: &str) {
+    let refused = api.get(path, token);
+    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("exports_busy")), "{}", refused.body);
+    assert_eq!(refused.headers[header::RETRY_AFTER], "5");
+}
+
+#[test]
+fn an_app_whose_exports_are_not_read_keeps_no_other_app_waiting() {
+    let with_two = |test: &str, at_once: u32| {
+        let mut api = TestApi::with_config(test, |config| {
+            config.auth.tokens.push(TokenConfig::new("org#other", "root", TokenRole::Admin, "token-of-another-root"));
+            config.api.export.at_once = at_once;
+        });
+        let of_another = group_message("m1").app("org#other").record();
+        api.flush(&[group_message("m1").record(), of_another]);
+        api
+    };
+    let api = with_two("export_places", 2);
+    // Nobody reads it: its place is taken until its connection is given up.
+    let unread = ask(&api, "app", "token-of-root");
+    assert_eq!(unread.status(), 200);
+    assert_busy(&api, "/v1/org/app/export?table=messages", "token-of-root");
+    assert_eq!(ask(&api, "other", "token-of-another-root").status(), 200);
+    assert_eq!(api.get(READERS, SERVICE).status, 200, "nothing else waits for exports");
+    drop(unread);
+    assert_eq!(ask(&api, "app", "token-of-root").status(), 200);
+
+    let api = with_two("export_all_places", 1);
+    let unread = ask(&api, "app", "token-of-root");
+    assert_busy(&api, "/v1/org/other/export?table=messages", "token-of-another-root");
+    drop(unread);
+    assert_eq!(ask(&api, "other", "token-of-another-root").status(), 200);
+}
+
+#[test]
+fn statements_of_exports_bring_limits_of_their_own() {
+    let relay = FaultyClickHouse::before(clickhouse::url());
+    let with_memory = |test: &str, bytes: u64| {
+        let mut api = TestApi::with_config(test, |config| {
+            config.clickhouse.url.clone_from(&relay.url);
+            config.api.query.max_execution_time_ms = 7_500;
+            config.api.export.max_execution_time_ms = 600_000;
+            config.api.export.max_memory_bytes = bytes;
+        });
+        api.flush(&[group_message("m1").record()]);
+        api
+    };
+    export(&with_memory("export_limits", 1 << 30), "table=messages");
+    let settings = relay.settings();
+    let [slice_end, rows] = &settings[settings.len() - 2..] else { panic!("{settings:?}") };
+    for (statement, time, result_rows) in [(slice_end, "7.500", "2"), (rows, "600.000", "2000000")] {
+        for (name, value) in [
+            ("max_execution_time", time),
+            ("max_result_rows", result_rows),
+            ("max_memory_usage", "1073741824"),
+            ("readonly", "2"),
+            ("cancel_http_readonly_queries_on_client_close", "1"),
+        ] {
+            assert_eq!(statement.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+    let refused = with_memory("export_memory", 1).get(&format!("{EXPORT}?table=messages"), "token-of-root");
+    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("query_too_expensive")), "{}", refused.body);
 }
 
 #[test]

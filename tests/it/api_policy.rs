@@ -35,9 +35,12 @@ fn a_change_is_made_from_the_version_it_names_and_from_no_other() {
     );
 
     assert_eq!(put(&api, None, "{}").body["code"], "precondition_required");
-    let refused = put(&api, Some("\"0\""), r#"{"group": {"validity_days": 91}}"#);
-    assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid_request")));
-    assert!(refused.body["detail"].as_str().unwrap().contains("validity_days"), "{}", refused.body);
+    // What cannot be a policy is refused whatever it was made from.
+    for precondition in [Some("\"0\""), Some("\"7\""), Some("7"), Some("*"), None] {
+        let refused = put(&api, precondition, r#"{"group": {"validity_days": 91}}"#);
+        assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid_request")), "{precondition:?}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("validity_days"), "{}", refused.body);
+    }
     let written = put(&api, Some("\"0\""), r#"{"effective_from": 5, "group": {"open": true}}"#);
     assert_eq!((written.status, &written.body["partitions"]), (200, &json!(3)), "{}", written.body);
     assert_eq!(written.body["effective_from"], 5);

@@ -75,6 +75,34 @@ fn filters_narrow_and_pages_have_no_gap_and_no_repeat() {
 }
 
 #[test]
+fn a_page_of_long_records_ends_early_and_goes_on() {
+    let mut api = TestApi::new("rejections_long");
+    let long = "x".repeat(70_000);
+    let mut records = vec![open_policy(1, |policy| policy.group.messages_per_day = 0)];
+    records.extend(
+        (0..150)
+            .map(|number| group_message(&format!("m{number}")).asking_receipts().with("text", long.as_str()).record()),
+    );
+    api.flush(&records);
+    api.store.execute("INSERT INTO rejections SELECT * FROM rejections");
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = ever(&api, &format!("&limit=500{cursor}"));
+        let shown = page["rejections"].as_array().unwrap();
+        let offsets: Vec<u64> = shown.iter().map(|shown| shown["record"]["offset"].as_u64().unwrap()).collect();
+        let bytes: usize = shown.iter().map(|shown| shown["value"]["content"].as_str().unwrap().len()).sum();
+        assert!(!offsets.is_empty() && bytes <= (4 << 20) + 65_536, "{bytes} bytes in {} records", offsets.len());
+        pages.push(offsets);
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert!(pages.len() > 2, "{pages:?}");
+    assert_eq!(pages.concat(), (1..=150).rev().collect::<Vec<u64>>());
+    assert_eq!(ever(&api, "&limit=7")["rejections"].as_array().unwrap().len(), 7);
+}
+
+#[test]
 fn mistakes_are_named_and_users_may_not_ask() {
     let mut api = TestApi::new("rejections_mistakes");
     api.flush(&[group_read("m1").record()]);

@@ -54,6 +54,7 @@ fn every_statement_brings_its_limits_and_may_only_read() {
         config.api.query.max_bytes_to_read = 12;
         config.api.query.max_memory_bytes = 13;
         config.api.query.max_result_rows = 14;
+        config.api.query.max_result_bytes = 15;
     });
     for path in [READERS, ACKS] {
         assert_eq!(door.ask(path, SERVICE).status, 500);
@@ -67,6 +68,8 @@ fn every_statement_brings_its_limits_and_may_only_read() {
             ("max_bytes_to_read", "12"),
             ("max_memory_usage", "13"),
             ("max_result_rows", "14"),
+            ("max_result_bytes", "15"),
+            ("max_query_size", "2097152"),
             ("readonly", "2"),
             ("cancel_http_readonly_queries_on_client_close", "1"),
         ] {
@@ -112,6 +115,9 @@ fn the_engine_cuts_what_reads_holds_or_takes_too_much() {
     let answer = api.get(READERS, SERVICE);
     assert_eq!((answer.status, &answer.body["code"]), (503, &json!("query_too_expensive")), "{}", answer.body);
     let api = read_by_bob("statements_memory", |config| config.api.query.max_memory_bytes = 1);
+    let answer = api.get(READERS, SERVICE);
+    assert_eq!((answer.status, &answer.body["code"]), (503, &json!("query_too_expensive")), "{}", answer.body);
+    let api = read_by_bob("statements_result", |config| config.api.query.max_result_bytes = 1);
     let answer = api.get(READERS, SERVICE);
     assert_eq!((answer.status, &answer.body["code"]), (503, &json!("query_too_expensive")), "{}", answer.body);
     let api = read_by_bob("statements_time", |config| {

@@ -235,6 +235,30 @@ fn a_rotated_key_is_fetched_once_however_many_tokens_name_it() {
 }
 
 #[test]
+fn a_rotated_key_is_fetched_for_a_token_that_names_none_and_a_flood_of_such_is_none_of_fetches() {
+    let (old, new) = (Key::ec("old").named(None), Key::ec("new").named(None));
+    let runtime = Runtime::new().unwrap();
+    let server = KeyServer::start(&runtime, key_set(&[&old]));
+    let door = with_address(runtime, &server.url, 600_000);
+    assert!(door.lets_in(&token().signed(&old)));
+    assert_eq!(server.asked(), 1);
+
+    server.set(200, key_set(&[&new]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(door.lets_in(&token().signed(&new)), "none of the known keys made its signature");
+    assert!(!door.lets_in(&token().without("sub").signed(&new)), "its signature is known: nothing is to be fetched");
+    assert_eq!(server.asked(), 2);
+
+    let (begun, before) = (Instant::now(), server.asked());
+    for _ in 0..100 {
+        assert!(!door.lets_in(&token().signed(&Key::ec("stranger").named(None))));
+    }
+    let most = before + 1 + u64::try_from(begun.elapsed().as_millis() / 300).unwrap();
+    assert!(server.asked() <= most, "{} fetches in {:?}", server.asked(), begun.elapsed());
+    assert!(door.lets_in(&token().signed(&new)));
+}
+
+#[test]
 fn a_flood_of_unknown_keys_is_no_flood_of_fetches() {
     let known = Key::ec("known");
     let runtime = Runtime::new().unwrap();

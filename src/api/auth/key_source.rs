@@ -1,8 +1,8 @@
 //! Where the keys of signed tokens come from, and when they are read anew.
 //!
 //! A set is read with the first token that needs it, then again once it is older than the refresh interval (in the
-//! background: the old one is used meanwhile), and ahead of time where a token names a key that is not in it. Whatever
-//! the reason, two reads never begin within the least interval: a flood of tokens that name unknown keys is no flood of
+//! background: the old one is used meanwhile), and ahead of time where a token names a key that is not in it, or names none
+//! and is signed by none of them. Whatever the reason, two reads never begin within the least interval: a flood of tokens that name unknown keys is no flood of
 //! reads. Where reading fails, the old set stays.
 
 use std::path::PathBuf;
@@ -124,11 +124,20 @@ impl KeySource {
             }
             return Some(set);
         }
-        // A task of its own: a caller who goes away must not cut the read that others wait for.
-        if tokio::spawn(Arc::clone(self).read_again()).await.is_err() {
-            tracing::error!("reading the keys of signed tokens met a defect");
-        }
+        self.read_in_a_task().await;
         self.current().0
+    }
+
+    /// The set that a read brings where nothing in `known` made a token's signature, and the token names no key that could
+    /// tell whether there is a new one; `None` where there is no other set. As with unknown names, at most one read begins
+    /// within the least interval.
+    pub(crate) async fn set_after(self: &Arc<Self>, known: &Arc<KeySet>) -> Option<Arc<KeySet>> {
+        let is_other = |set: &Arc<KeySet>| !Arc::ptr_eq(set, known);
+        if let Some(set) = self.current().0.filter(is_other) {
+            return Some(set);
+        }
+        self.read_in_a_task().await;
+        self.current().0.filter(is_other)
     }
 
     /// The set, and whether it is due to be read again.
@@ -142,6 +151,13 @@ impl KeySource {
     fn may_read(&self) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.attempted_at.is_none_or(|attempted_at| attempted_at.elapsed() >= self.least_interval)
+    }
+
+    /// As [`Self::read_again`], in a task of its own: a caller who goes away must not cut the read that others wait for.
+    async fn read_in_a_task(self: &Arc<Self>) {
+        if tokio::spawn(Arc::clone(self).read_again()).await.is_err() {
+            tracing::error!("reading the keys of signed tokens met a defect");
+        }
     }
 
     /// Waits for a read that is under way, and reads unless one has begun within the least interval.

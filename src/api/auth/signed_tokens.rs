@@ -84,31 +84,47 @@ impl SignedTokens {
         let caller = match (header.alg, &self.secret, &self.keys) {
             (Algorithm::HS256, Some(secret), _) => self.check(token, Algorithm::HS256, [secret])?,
             (Algorithm::RS256 | Algorithm::ES256, _, Some(keys)) => {
-                let name = header.kid.as_deref();
-                let set = keys.set_for(name).await.ok_or(AuthError::NoKeys)?;
-                self.check(token, header.alg, set.candidates(header.alg, name))?
+                self.check_with_keys(token, header.alg, header.kid.as_deref(), keys).await?
             }
             _ => return Err(AuthError::Refused("its algorithm is not in use here")),
         };
-        Ok(caller)
+        caller.ok_or(AuthError::Refused("no known key made its signature"))
     }
 
-    /// Checks signature and claims with whichever of the keys made the signature.
+    /// Checks with the keys of a set. A token that names its key says so when the set is too old for it; one that names none
+    /// may be signed by a new key where none that is known made its signature.
+    async fn check_with_keys(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        name: Option<&str>,
+        keys: &Arc<KeySource>,
+    ) -> Result<Option<Caller>, AuthError> {
+        let set = keys.set_for(name).await.ok_or(AuthError::NoKeys)?;
+        let caller = self.check(token, algorithm, set.candidates(algorithm, name))?;
+        if caller.is_some() || name.is_some() {
+            return Ok(caller);
+        }
+        let Some(newer) = keys.set_after(&set).await else { return Ok(None) };
+        self.check(token, algorithm, newer.candidates(algorithm, None))
+    }
+
+    /// Checks signature and claims with whichever of the keys made the signature; `None` where none of them did.
     fn check<'a>(
         &self,
         token: &str,
         algorithm: Algorithm,
         keys: impl IntoIterator<Item = &'a DecodingKey>,
-    ) -> Result<Caller, AuthError> {
+    ) -> Result<Option<Caller>, AuthError> {
         let rules = Validation { algorithms: vec![algorithm], ..self.rules.clone() };
         for key in keys {
             match decode::<Claims>(token, key, &rules) {
-                Ok(decoded) => return caller_of(decoded.claims),
+                Ok(decoded) => return caller_of(decoded.claims).map(Some),
                 Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
                 Err(error) => return Err(AuthError::Refused(reason(error.kind()))),
             }
         }
-        Err(AuthError::Refused("no known key made its signature"))
+        Ok(None)
     }
 
     /// Makes a user's token that [`Self::caller`] accepts for so many seconds; `None` without a secret.

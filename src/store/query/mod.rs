@@ -23,23 +23,23 @@ mod unread_conversations;
 mod user_data;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use clickhouse::Client;
 use prometheus::IntGauge;
 use serde::Deserialize;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 pub use count_changes::{CountChange, CountChanges, LogPosition};
 pub use delays::{AskedGroups, AudienceDelays, Quantiles, StepDelays, TimeSteps};
-pub use export::{ExportFormat, ExportPosition, ExportRows, ExportSelection, ExportTable};
+pub use export::{ExportFormat, ExportPlace, ExportPosition, ExportRows, ExportSelection, ExportTable};
 pub use frontiers::Frontiers;
 pub use ledger_outcomes::StepOutcome;
 pub use message_receipts::{MessageReceipts, StoredRecall, StoredReceipt};
 pub use policy::StoredPolicyVersion;
 pub use reader_list::{GroupMessage, ReaderCounts};
-pub use rejections::{RejectedRecord, RejectionPosition, RejectionSelection};
+pub use rejections::{RejectedRecord, RejectedRecords, RejectionPosition, RejectionSelection};
 pub use roster_history::{MembershipChange, RosterHistory};
 pub use selection::{ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
 pub use single_state::{CoveringMarks, ReadSource, SingleState};
@@ -47,14 +47,12 @@ pub use stored_message::{MessageKey, StoredMessage};
 pub use unread_conversations::UnreadConversation;
 pub use user_data::MetErasure;
 
-use self::statements::{Reading, StatementGate, limited, reading_alone};
+use self::export::Exports;
+use self::statements::{Reading, StatementGate, limited};
 use super::connection::{Attempt, connect, statement_timeout};
 use super::{StoreError, StoredRows, TopicIdentity};
 use crate::config::Config;
 use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
-
-/// Each reads a table from end to end: more of them would be felt by everybody else.
-const EXPORTS_AT_ONCE: usize = 2;
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
 /// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
@@ -62,9 +60,7 @@ const EXPORTS_AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub struct Queries {
     client: Client,
-    /// For whole tables: however long they are.
-    export_client: Client,
-    export_places: Arc<Semaphore>,
+    exports: Exports,
     timeout: Duration,
     gate: StatementGate,
     epoch: Epoch,
@@ -107,8 +103,7 @@ impl Queries {
     pub fn new(config: &Config) -> Self {
         Self {
             client: limited(connect(&config.clickhouse), &config.api.query),
-            export_client: reading_alone(connect(&config.clickhouse)),
-            export_places: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
+            exports: Exports::new(config),
             timeout: statement_timeout(&config.clickhouse),
             gate: StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names"),
             epoch: Epoch::new(config.kafka.epoch),

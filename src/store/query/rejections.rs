@@ -24,7 +24,21 @@ pub struct RejectionSelection<'a> {
     pub after: Option<RejectionPosition>,
     /// At most so many.
     pub limit: usize,
+    /// No more behind those whose keys and values, as far as they are kept, take so many bytes.
+    pub most_bytes: u64,
 }
+
+/// Some of them.
+#[derive(Clone, Debug)]
+pub struct RejectedRecords {
+    /// The latest first; at least one where there is one.
+    pub records: Vec<RejectedRecord>,
+    /// Whether there are others behind them.
+    pub has_more: bool,
+}
+
+/// How much of a key, and of a value, is kept.
+const KEPT_BYTES: u64 = 64 * 1024;
 
 /// Place of a refused record in the list: by the time it was written, then by its place in the log. It never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +115,11 @@ pub struct RejectedRecord {
 }
 
 impl RejectedRecord {
+    /// Bytes of key and value that are kept.
+    fn bytes(&self) -> u64 {
+        self.key_bytes.min(KEPT_BYTES) + self.value_bytes.min(KEPT_BYTES)
+    }
+
     /// Its place in the list.
     pub fn position(&self) -> RejectionPosition {
         let Self { record_time_ms, epoch, partition, offset, own_epoch, own_partition, own_offset, .. } = *self;
@@ -125,17 +144,36 @@ impl Queries {
         &self,
         app: AppId<'_>,
         selection: &RejectionSelection<'_>,
-    ) -> Result<Vec<RejectedRecord>, StoreError> {
+    ) -> Result<RejectedRecords, StoreError> {
         let after = selection.after.unwrap_or(RejectionPosition::FIRST);
         let query = self.client.query(include_str!("rejections.sql")).bind(app.as_str());
         let mut query = query.bind(selection.from.millis()).bind(selection.until.millis());
         // No outcome, conversation or user is empty.
         for filter in [selection.outcome, selection.conversation, selection.user] {
             let filter = filter.unwrap_or_default();
-            query = query.bind(filter).bind(filter);
+            query = query.bind(filter);
         }
+        let query = query.bind(selection.most_bytes);
         let query = query.bind(after.record_time).bind(after.epoch).bind(after.partition).bind(after.offset);
         let query = query.bind(after.own_epoch).bind(after.own_partition).bind(after.own_offset);
-        self.reading("rejections").bounded(query.bind(selection.limit as u64).fetch_all()).await
+        let query = query.bind(selection.limit as u64 + 1);
+        let found = self.reading("rejections").bounded(query.fetch_all()).await?;
+        Ok(RejectedRecords::of(found, selection.limit, selection.most_bytes))
+    }
+}
+
+impl RejectedRecords {
+    /// Those that may be, and whether one is left.
+    fn of(mut records: Vec<RejectedRecord>, limit: usize, most_bytes: u64) -> Self {
+        let found = records.len();
+        let mut bytes = 0;
+        let page = records.iter().take(limit).take_while(|record| {
+            let has_room = bytes < most_bytes;
+            bytes += record.bytes();
+            has_room
+        });
+        let page = page.count();
+        records.truncate(page);
+        Self { records, has_more: found > page }
     }
 }

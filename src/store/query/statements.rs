@@ -7,7 +7,7 @@ use clickhouse::Client;
 use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 
-use crate::config::StatementLimitsConfig;
+use crate::config::{ExportConfig, StatementLimitsConfig};
 use crate::store::StoreError;
 use crate::store::connection::Attempt;
 
@@ -76,16 +76,17 @@ impl Reading<'_> {
         let _place = self.gate.permits.acquire().await.ok();
         drop(waiting);
         let _running = Counted::new(&self.gate.running);
-        let Attempt { doing, target, timeout } = self.attempt;
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Err(error)) => {
-                Err(StoreError::cut(doing, target, &error)
-                    .unwrap_or_else(|| StoreError::classify(doing, target, &error)))
-            }
+        match tokio::time::timeout(self.attempt.timeout, answer).await {
+            Ok(Err(error)) => Err(failed_or_cut(self.attempt, &error)),
             Ok(Ok(answer)) => Ok(answer),
             Err(_) => Err(self.attempt.failed(&clickhouse::error::Error::TimedOut)),
         }
     }
+}
+
+/// The error of a statement that was sent with limits of its own.
+pub(super) fn failed_or_cut(attempt: Attempt<'_>, error: &clickhouse::error::Error) -> StoreError {
+    StoreError::cut(attempt.doing, attempt.target, error).unwrap_or_else(|| attempt.failed(error))
 }
 
 /// The longest statement, in bytes. ClickHouse's own default, 256 KiB, is less than the keys of 500 conversations take,
@@ -99,16 +100,39 @@ pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client 
         ("max_bytes_to_read", limits.max_bytes_to_read),
         ("max_memory_usage", limits.max_memory_bytes),
         ("max_result_rows", limits.max_result_rows),
+        ("max_result_bytes", limits.max_result_bytes),
     ];
     let client =
         settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value.to_string()));
-    let whole_seconds = limits.max_execution_time_ms / 1_000;
-    let millis = limits.max_execution_time_ms % 1_000;
-    reading_alone(client).with_setting("max_execution_time", format!("{whole_seconds}.{millis:03}"))
+    reading_alone(client).with_setting("max_execution_time", seconds(limits.max_execution_time_ms))
+}
+
+/// Rows of an export's answer: twice what a slice may have, as the last one has what is written meanwhile, too.
+const EXPORTED_ROWS: u64 = 2_000_000;
+
+/// The client for the rows of exports. How many they read is not bounded: that is their table's length, whatever part of
+/// it a slice is.
+pub(super) fn limited_export(client: Client, limits: &ExportConfig) -> Client {
+    reading_alone(client)
+        .with_setting("max_execution_time", seconds(limits.max_execution_time_ms))
+        .with_setting("max_memory_usage", limits.max_memory_bytes.to_string())
+        .with_setting("max_result_rows", EXPORTED_ROWS.to_string())
+}
+
+/// The client for where slices end, which is answered within a request's time: the last row of a slice and the next.
+pub(super) fn limited_slice_end(client: Client, export: &ExportConfig, limits: &StatementLimitsConfig) -> Client {
+    limited_export(client, export)
+        .with_setting("max_execution_time", seconds(limits.max_execution_time_ms))
+        .with_setting("max_result_rows", "2")
+}
+
+/// As settings tell times.
+fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1_000, millis % 1_000)
 }
 
 /// The client for statements that read, and end with whoever waits for them.
-pub(super) fn reading_alone(client: Client) -> Client {
+fn reading_alone(client: Client) -> Client {
     client
         // Reading alone, settings allowed: those above and those of the protocol itself come with each statement.
         .with_setting("readonly", "2")

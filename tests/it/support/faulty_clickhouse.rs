@@ -1,5 +1,6 @@
 //! A ClickHouse that misbehaves when told to: a relay before the real engine.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +39,8 @@ struct Shared {
     fault: Mutex<Fault>,
     met: AtomicU64,
     statements: AtomicU64,
+    /// Query strings of what was no insert.
+    questions: Mutex<Vec<String>>,
 }
 
 impl FaultyClickHouse {
@@ -50,6 +53,7 @@ impl FaultyClickHouse {
             fault: Mutex::new(Fault::None),
             met: AtomicU64::new(0),
             statements: AtomicU64::new(0),
+            questions: Mutex::default(),
         });
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -68,6 +72,13 @@ impl FaultyClickHouse {
         self.shared.statements.load(Ordering::Relaxed)
     }
 
+    /// The settings of each statement that was no insert, in the order in which they came.
+    pub fn settings(&self) -> Vec<BTreeMap<String, String>> {
+        let questions = self.shared.questions.lock().unwrap();
+        let settings = |query: &String| form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        questions.iter().map(settings).collect()
+    }
+
     /// How many inserts have met a fault.
     pub fn met(&self) -> u64 {
         self.shared.met.load(Ordering::Relaxed)
@@ -80,6 +91,9 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let is_insert = query.contains("query=INSERT");
+    if !is_insert {
+        shared.questions.lock().unwrap().push(query.clone());
+    }
     let fault = if is_insert { *shared.fault.lock().unwrap() } else { Fault::None };
     if fault != Fault::None {
         shared.met.fetch_add(1, Ordering::Relaxed);

@@ -1,16 +1,23 @@
 //! Whole tables of an app, slice by slice.
 
-use std::sync::Arc;
+mod places;
+
+use std::time::Duration;
 
 use bytes::Bytes;
+use clickhouse::Client;
 use clickhouse::query::{BytesCursor, Query};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
 
+use self::places::ExportPlaces;
 use super::Queries;
+use super::statements::{failed_or_cut, limited_export, limited_slice_end};
+use crate::config::Config;
 use crate::event::{AppId, EventTime};
 use crate::store::StoreError;
-use crate::store::connection::Attempt;
+use crate::store::connection::{Attempt, connect, statement_timeout};
+
+pub use self::places::ExportPlace;
 
 /// What can be exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,22 +171,49 @@ impl ExportFormat {
     }
 }
 
+/// How exports reach ClickHouse, and how many of them.
+#[derive(Debug)]
+pub(super) struct Exports {
+    rows: Client,
+    slice_ends: Client,
+    places: ExportPlaces,
+    timeout: Duration,
+}
+
+impl Exports {
+    pub(super) fn new(config: &Config) -> Self {
+        let connect = || connect(&config.clickhouse);
+        Self {
+            rows: limited_export(connect(), &config.api.export),
+            slice_ends: limited_slice_end(connect(), &config.api.export, &config.api.query),
+            places: ExportPlaces::new(&config.api.export),
+            timeout: statement_timeout(&config.clickhouse),
+        }
+    }
+}
+
 impl Queries {
+    /// Waits until the app may export, as long as its exports, or all of them, are as many as may be.
+    pub async fn export_place(&self, app: AppId<'_>) -> ExportPlace {
+        self.exports.places.take(app.as_str()).await
+    }
+
     /// The last row of the slice of the next `limit` rows; `None` where it holds all that are left.
     ///
     /// # Errors
     /// What ClickHouse said.
     pub async fn slice_end(
         &self,
+        _place: &ExportPlace,
         app: AppId<'_>,
         selection: &ExportSelection,
         limit: u64,
     ) -> Result<Option<ExportPosition>, StoreError> {
         let table = selection.table;
-        let query = selection.bind(self.export_client.query(table.slice_end()), app).bind(limit.saturating_sub(1));
-        let attempt = self.reading(table.name()).attempt;
+        let query = selection.bind(self.exports.slice_ends.query(table.slice_end()), app).bind(limit.saturating_sub(1));
+        let attempt = Attempt { doing: "reading", target: table.name(), timeout: self.exports.timeout };
         let mut answer = query.fetch_bytes("JSONCompactEachRow").map_err(|error| attempt.failed(&error))?;
-        let lines = attempt.bounded(answer.collect()).await?;
+        let lines = bounded(attempt, answer.collect()).await?;
         let unreadable = |reason: String| StoreError::Unreadable { table: table.name(), reason };
         let mut keys = Vec::new();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -193,24 +227,22 @@ impl Queries {
         Ok(if keys.len() > 1 { keys.into_iter().next() } else { None })
     }
 
-    /// The rows of a slice up to and with `last`, or all that are left, as ClickHouse makes them. Waits while as many
-    /// exports as may be are under way.
+    /// The rows of a slice up to and with `last`, or all that are left, as ClickHouse makes them.
     ///
     /// # Errors
-    /// What ClickHouse said.
-    pub async fn export(
+    /// [`StoreError::Rejected`] where the statement cannot be made.
+    pub fn export(
         &self,
+        place: ExportPlace,
         app: AppId<'_>,
         selection: &ExportSelection,
         last: Option<&ExportPosition>,
         format: ExportFormat,
     ) -> Result<ExportRows, StoreError> {
         let table = selection.table;
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.export_places).acquire_owned().await.ok();
-        let query = selection.bind(self.export_client.query(table.rows()), app).bind(last.is_none());
+        let query = selection.bind(self.exports.rows.query(table.rows()), app).bind(last.is_none());
         let query = bind_position(query, last.unwrap_or(&table.lowest()));
-        let attempt = Attempt { doing: "exporting", target: table.name(), timeout: self.timeout };
+        let attempt = Attempt { doing: "exporting", target: table.name(), timeout: self.exports.timeout };
         let cursor = query.fetch_bytes(format.clickhouse()).map_err(|error| attempt.failed(&error))?;
         Ok(ExportRows { cursor, attempt, _place: place })
     }
@@ -221,7 +253,7 @@ pub struct ExportRows {
     cursor: BytesCursor,
     attempt: Attempt<'static>,
     /// Kept until the last row is out, or nobody waits for it any more.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: ExportPlace,
 }
 
 impl ExportRows {
@@ -230,7 +262,18 @@ impl ExportRows {
     /// # Errors
     /// What ClickHouse said; the rows are not whole then.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        self.attempt.bounded(self.cursor.next()).await
+        bounded(self.attempt, self.cursor.next()).await
+    }
+}
+
+/// Waits for a statement's end or its next rows, for no longer than the attempt may take.
+async fn bounded<T>(
+    attempt: Attempt<'_>,
+    answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(attempt.timeout, answer).await {
+        Ok(answer) => answer.map_err(|error| failed_or_cut(attempt, &error)),
+        Err(_) => Err(attempt.failed(&clickhouse::error::Error::TimedOut)),
     }
 }
 
