@@ -53,6 +53,15 @@ pub enum ReplayError {
         /// What is missing.
         missing: String,
     },
+    /// Part of the log was folded by other rules.
+    #[error(
+        "other rules folded part of the log: {parts}. These rules may count and refuse otherwise what was answered and \
+         told already; with --accept-fold-version the tables are built by them all the same"
+    )]
+    OtherRules {
+        /// What of which partition.
+        parts: String,
+    },
     /// The system refused something.
     #[error("{doing}: {source}")]
     System {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::ReplayError;
 use crate::config::Config;
 use crate::event::{Epoch, Offset, PartitionId};
-use crate::log::{KafkaLogReader, LogReader as _};
+use crate::fold::FOLD_VERSION;
+use crate::log::{CommittedPosition, KafkaLogReader, LogReader as _};
 use crate::observe::Progress;
 use crate::store::{
     ClickHouseStore, HydrationRequest, OffsetRange, RowBatch, Store as _, StoredRows, Table, TopicIdentity, migrate,
@@ -32,6 +33,9 @@ pub struct RebuildArgs {
     /// Go on although the beginning of the log is gone, or older epochs are: what was there will be missing
     #[arg(long)]
     pub partial: bool,
+    /// Fold by this version's rules also what another version's folded: outcomes, counts and quotas may come out otherwise
+    #[arg(long)]
+    pub accept_fold_version: bool,
 }
 
 /// What was built.
@@ -63,7 +67,12 @@ pub fn rebuild(config: &Config, arguments: &RebuildArgs) -> Result<Rebuilt, Repl
         epoch: Epoch::new(config.kafka.epoch),
         partitions: log.partition_count()?,
     };
-    let ranges = ranges(&mut log, topic.partitions, arguments.to)?;
+    let partitions: Vec<PartitionId> = (0..topic.partitions).map(PartitionId::new).collect();
+    let committed = patiently(|| log.committed(&partitions))?;
+    let ranges = ranges(&mut log, partitions.into_iter().zip(&committed), arguments.to)?;
+    if !arguments.accept_fold_version {
+        require_these_rules(&ranges, &committed)?;
+    }
     if !arguments.partial {
         let original = StoredRows::new(&config.clickhouse, topic.clone());
         require_complete(&ranges, runtime.block_on(original.has_older_epochs()))?;
@@ -103,11 +112,13 @@ pub fn rebuild(config: &Config, arguments: &RebuildArgs) -> Result<Rebuilt, Repl
 }
 
 /// What of each partition is folded.
-fn ranges(log: &mut KafkaLogReader, partitions: u32, to: Option<Place>) -> Result<Vec<OffsetRange>, ReplayError> {
-    let partitions: Vec<PartitionId> = (0..partitions).map(PartitionId::new).collect();
-    let committed = patiently(|| log.committed(&partitions))?;
-    let mut ranges = Vec::with_capacity(partitions.len());
-    for (partition, committed) in partitions.into_iter().zip(committed) {
+fn ranges<'a>(
+    log: &mut KafkaLogReader,
+    partitions: impl Iterator<Item = (PartitionId, &'a Option<CommittedPosition>)>,
+    to: Option<Place>,
+) -> Result<Vec<OffsetRange>, ReplayError> {
+    let mut ranges = Vec::new();
+    for (partition, committed) in partitions {
         let (from, end) = log.log_range(partition)?;
         let until = match (to, committed) {
             (Some(Place::Offset(to)), _) => to.min(end),
@@ -118,6 +129,23 @@ fn ranges(log: &mut KafkaLogReader, partitions: u32, to: Option<Place>) -> Resul
         ranges.push(OffsetRange { partition, from, until: until.max(from) });
     }
     Ok(ranges)
+}
+
+/// What the workers answered and told followed from the rules that each commit names. `committed` is of the same
+/// partitions as `ranges`.
+fn require_these_rules(ranges: &[OffsetRange], committed: &[Option<CommittedPosition>]) -> Result<(), ReplayError> {
+    let of_other_rules = |(range, committed): (&OffsetRange, &Option<CommittedPosition>)| {
+        let metadata = committed.as_ref()?.metadata?;
+        let partition = range.partition.get();
+        if metadata.fold_version != FOLD_VERSION {
+            let (found, known) = (metadata.fold_version, FOLD_VERSION);
+            return Some(format!("partition {partition} under fold version {found}, this seenby has {known}"));
+        }
+        let since = Offset::new(metadata.since?);
+        (range.from < since).then(|| format!("partition {partition} before offset {}", since.get()))
+    };
+    let parts: Vec<String> = ranges.iter().zip(committed).filter_map(of_other_rules).collect();
+    if parts.is_empty() { Ok(()) } else { Err(ReplayError::OtherRules { parts: parts.join(", ") }) }
 }
 
 /// The tables follow from the log alone where it is whole.

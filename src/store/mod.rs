@@ -33,7 +33,7 @@ pub use error::{StoreError, TRANSIENT_CODES};
 pub use janitor::{Cleaned, Janitor};
 pub use rows::{PartitionRows, RowBatch, TableRows, TopicIdentity};
 pub use schema::{check_schema, migrate, schema_script};
-pub use stored::{DroppedWeeks, OffsetRange, RefusedSelection, StoredRows};
+pub use stored::{DroppedWeeks, OffsetRange, OlderEnd, RefusedSelection, StoredRows};
 pub use table::Table;
 pub use watch::watch_clickhouse;
 

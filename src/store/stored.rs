@@ -15,7 +15,7 @@ use super::{
     ledger,
 };
 use crate::config::ClickHouseConfig;
-use crate::event::{EventTime, Offset, PartitionId, RecordTime};
+use crate::event::{Epoch, EventTime, Offset, PartitionId, RecordTime};
 use crate::fold::Outcome;
 
 /// Offsets of one partition.
@@ -35,6 +35,17 @@ pub struct StoredRows {
     client: Client,
     timeout: Duration,
     topic: TopicIdentity,
+}
+
+/// Where the ledger of an older epoch's partition ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlderEnd {
+    /// Generation of the topic.
+    pub epoch: Epoch,
+    /// The partition, of that generation.
+    pub partition: PartitionId,
+    /// The offset after the last record that it counts.
+    pub next_offset: Offset,
 }
 
 /// Which refused records are asked for.
@@ -81,6 +92,13 @@ struct DroppedWeekRow {
     table_name: String,
     /// Days since 1970.
     monday: i32,
+}
+
+#[derive(Row, Deserialize)]
+struct OlderEndRow {
+    /// `epoch << 32 | partition`.
+    place: u64,
+    next_offset: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -233,6 +251,45 @@ impl StoredRows {
         self.stream(Table::Rejections, Table::Rejections.columns(), query, take).await
     }
 
+    /// Gives every row of a table that is of no log to `take`, with repetitions: of a later epoch, of a partition that the
+    /// topic has not got, or, in an older epoch, of a place that its ledger does not reach.
+    ///
+    /// # Errors
+    /// What ClickHouse said, or what `take` did.
+    pub async fn rows_of_no_log(
+        &self,
+        table: Table,
+        older_ends: &[OlderEnd],
+        take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Totals are as of the offset behind their last record.
+        let is_beyond = if table == Table::Ledger { "next_offset >" } else { "offset >=" };
+        let statement = format!("{} WHERE {OF_NO_LOG} {is_beyond} {END_OF_PLACE})", table.select());
+        let epoch = self.topic.epoch.get();
+        // A place that is none, as ClickHouse tells no type of an empty list.
+        let nowhere = (u64::MAX, 0);
+        let place = |end: &OlderEnd| u64::from(end.epoch.get()) << 32 | u64::from(end.partition.get());
+        let ends = older_ends.iter().map(|end| (place(end), end.next_offset.get())).chain([nowhere]);
+        let (places, offsets): (Vec<u64>, Vec<u64>) = ends.unzip();
+        let query = self.client.query(&statement).bind(epoch).bind(epoch).bind(self.topic.partitions).bind(epoch);
+        self.stream(table, table.columns(), query.bind(places).bind(offsets), take).await
+    }
+
+    /// Where the ledgers of older epochs end.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn older_ends(&self) -> Result<Vec<OlderEnd>, StoreError> {
+        let query = self.client.query(include_str!("sql/older_ends.sql")).bind(self.topic.epoch.get());
+        let rows: Vec<OlderEndRow> = self.attempt(Table::Ledger).bounded(query.fetch_all()).await?;
+        let end = |row: OlderEndRow| OlderEnd {
+            epoch: Epoch::new((row.place >> 32) as u16),
+            partition: PartitionId::new(row.place as u32),
+            next_offset: Offset::new(row.next_offset),
+        };
+        Ok(rows.into_iter().map(end).collect())
+    }
+
     /// Whether the ledger holds epochs before the current one.
     ///
     /// # Errors
@@ -345,3 +402,10 @@ impl StoredRows {
 
 /// Rows of the ledger of one partition, those of flushes that began at or behind an offset.
 const LEDGER_RANGE: &str = "epoch = ? AND topic = ? AND partition = ? AND next_offset > ? AND next_offset <= ?";
+
+/// Rows of later epochs, of partitions beyond the topic's, or of older epochs where what follows holds.
+const OF_NO_LOG: &str = "epoch > ? OR (epoch = ? AND partition >= ?) OR (epoch < ? AND";
+
+/// Where the ledger of a row's epoch and partition ends; 0 where there is none.
+const END_OF_PLACE: &str = "transform(bitOr(bitShiftLeft(toUInt64(epoch), 32), toUInt64(partition)), \
+                            CAST(? AS Array(UInt64)), CAST(? AS Array(UInt64)), toUInt64(0))";

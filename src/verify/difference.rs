@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::store::{OffsetRange, Table, values};
+use crate::store::{OffsetRange, RowDifference, Table, values};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +104,22 @@ impl Differences {
             table,
             key: key.into_iter().map(|(name, number)| (name, number.to_string())).collect(),
             columns: vec![column],
+        });
+    }
+
+    /// Another number of rows of an older epoch than its ledger counts.
+    pub(super) fn of_older_epoch(&mut self, difference: &RowDifference) {
+        let RowDifference { epoch, partition, table, expected, found, dropped } = difference;
+        let may_be_gone = if *dropped > 0 { format!(", of which {dropped} may be gone") } else { String::new() };
+        self.add(table.name(), || Difference {
+            kind: DifferenceKind::Differs,
+            table: table.name(),
+            key: vec![("epoch", epoch.get().to_string()), ("partition", partition.get().to_string())],
+            columns: vec![ColumnDifference {
+                column: "records with rows",
+                expected: format!("{expected}{may_be_gone}"),
+                stored: found.to_string(),
+            }],
         });
     }
 

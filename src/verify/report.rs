@@ -29,6 +29,10 @@ pub struct Report {
     partitions: Vec<VerifiedPartition>,
     /// Partitions of which nothing is committed in the range asked for.
     without_records: Vec<u32>,
+    /// Whether rows of other partitions and epochs than those of the topic were looked for.
+    elsewhere: bool,
+    /// Epochs of which only the numbers of rows were compared, with their ledgers: their logs are gone.
+    counted_epochs: Vec<OlderEpoch>,
     tables: Vec<VerifiedTable>,
     differences: u64,
     /// The first of them.
@@ -40,6 +44,14 @@ struct VerifiedPartition {
     partition: u32,
     from: u64,
     until: u64,
+}
+
+/// An epoch before the current one.
+#[derive(Debug, Serialize)]
+pub(super) struct OlderEpoch {
+    pub(super) epoch: u16,
+    /// How many partitions its ledger knows.
+    pub(super) partitions: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +70,8 @@ pub(super) struct Findings {
     rows: Vec<(Table, u64)>,
     ranges: Vec<OffsetRange>,
     without_records: Vec<u32>,
+    /// Epochs whose rows were counted, once rows of no log were looked for.
+    elsewhere: Option<Vec<OlderEpoch>>,
 }
 
 impl Findings {
@@ -69,6 +83,7 @@ impl Findings {
             rows,
             ranges: Vec::new(),
             without_records: Vec::new(),
+            elsewhere: None,
         }
     }
 
@@ -87,6 +102,11 @@ impl Findings {
     /// Nothing is committed of a partition in the range asked for.
     pub(super) fn nothing_to_verify(&mut self, partition: PartitionId) {
         self.without_records.push(partition.get());
+    }
+
+    /// Rows of no log were looked for, and those of older epochs counted.
+    pub(super) fn verified_elsewhere(&mut self, counted: Vec<OlderEpoch>) {
+        self.elsewhere = Some(counted);
     }
 
     /// The report.
@@ -108,6 +128,8 @@ impl Findings {
             seconds,
             partitions: self.ranges.iter().map(of_range).collect(),
             without_records: self.without_records,
+            elsewhere: self.elsewhere.is_some(),
+            counted_epochs: self.elsewhere.unwrap_or_default(),
             tables: self.rows.into_iter().map(of_table).collect(),
             differences: self.differences.total(),
             named: self.differences.kept().to_vec(),
@@ -145,6 +167,16 @@ impl fmt::Display for Report {
         }
         for partition in &self.without_records {
             writeln!(out, "{partition:<10} {:>29}", "nothing is committed there")?;
+        }
+        for OlderEpoch { epoch, partitions } in &self.counted_epochs {
+            writeln!(
+                out,
+                "epoch {epoch}: rows of {partitions} partitions counted and compared with its ledger's totals; what they \
+                 say was not verified, as its log is not read"
+            )?;
+        }
+        if !self.elsewhere {
+            writeln!(out, "rows of other partitions and epochs were not looked for")?;
         }
         writeln!(out, "\n{:<16} {:>14} {:>12}", "table", "rows", "differences")?;
         for VerifiedTable { table, rows, differences } in &self.tables {

@@ -14,8 +14,8 @@ use super::report::Findings;
 use crate::event::{Offset, PartitionId};
 use crate::fold::Partition;
 use crate::store::{
-    ClickHouseStore, DroppedWeeks, Eraser, Erasure, HydrationRequest, OffsetRange, RowBatch, Store as _, StoreError,
-    StoredRows, Table, TopicIdentity,
+    ClickHouseStore, DroppedWeeks, Eraser, Erasure, HydrationRequest, OffsetRange, OlderEnd, RowBatch, RowDifference,
+    Store as _, StoreError, StoredRows, Table, TopicIdentity,
 };
 
 /// The tables whose rows are facts.
@@ -149,6 +149,38 @@ impl Tables {
             findings.differences.extra(Table::Ledger, &row);
         }
         Ok(())
+    }
+
+    /// Where the ledgers of older epochs end.
+    pub(super) fn older_ends(&self) -> Result<Vec<OlderEnd>, StoreError> {
+        patiently(|| self.runtime.block_on(self.stored.older_ends()))
+    }
+
+    /// Names the rows that are of no log: nothing explains them, and whoever asks is shown them.
+    pub(super) fn compare_of_no_log(&self, older_ends: &[OlderEnd], findings: &mut Findings) -> Result<(), StoreError> {
+        let nothing = RowBatch::new(self.topic.clone());
+        for table in Table::ALL {
+            let comparison = patiently(|| {
+                let mut comparison = FactComparison::new(table, nothing.table(table));
+                let reading = self.stored.rows_of_no_log(table, older_ends, |row| {
+                    comparison.take(row);
+                    Ok(())
+                });
+                self.runtime.block_on(reading)?;
+                Ok::<_, StoreError>(comparison)
+            })?;
+            comparison.finish(&DroppedWeeks::default(), &mut findings.differences);
+        }
+        Ok(())
+    }
+
+    /// Where tables hold other numbers of rows of older epochs than the ledger counts.
+    pub(super) fn differences_of_older_epochs(&mut self) -> Result<Vec<RowDifference>, StoreError> {
+        // As of the log's beginning nothing of the current epoch is asked for.
+        let beginning = HydrationRequest { partition: PartitionId::default(), committed: Offset::default() };
+        let found = patiently(|| self.store.completeness(&self.topic, &[beginning]))?;
+        let differences = found.into_iter().flat_map(|completeness| completeness.differences);
+        Ok(differences.filter(|difference| difference.epoch < self.topic.epoch).collect())
     }
 
     /// The weeks dropped until now: the janitor may work meanwhile.

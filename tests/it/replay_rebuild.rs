@@ -1,5 +1,7 @@
 //! `seenby replay rebuild`: the tables follow from the log.
 
+use seenby::fold::FOLD_VERSION;
+
 use crate::support::verify::{count, counted};
 
 const FACTS: [&str; 9] =
@@ -55,4 +57,38 @@ fn what_is_not_in_the_log_any_more_is_named_and_left_out_only_when_asked() {
     let ranges = verified.report["partitions"].as_array().unwrap();
     assert!(ranges.iter().any(|range| range["partition"] == 1 && range["from"].as_u64().unwrap() >= 50), "{ranges:?}");
     assert!(ranges.iter().any(|range| range["partition"] == 0 && range["from"] == 0), "{ranges:?}");
+}
+
+#[test]
+fn what_other_rules_folded_is_named_and_folded_by_these_only_when_told_to() {
+    let (deployment, _) = counted("rebuild_rules", 400);
+    // Nobody is left in the group, for whom somebody could not commit.
+    let worker = deployment.start();
+    worker.wait_until_ready();
+    worker.stop(true).unwrap();
+    let database = &deployment.config.clickhouse.database;
+    let rebuild = |name: &str, arguments: &[&str]| {
+        let new = format!("{database}_{name}");
+        let output = deployment.run(&[&["replay", "rebuild", "--database", &new], arguments].concat());
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (offset, metadata) = deployment.committed(1);
+    let own = format!("\"fold_version\":{FOLD_VERSION}");
+
+    // What a worker commits that was told to go on from the state of other rules.
+    deployment.commit_by_hand(1, offset, &metadata.replace('}', ",\"since\":5}"));
+    let (is_built, complaint) = rebuild("since", &["--partial"]);
+    assert!(!is_built);
+    assert!(
+        complaint.contains("partition 1 before offset 5") && complaint.contains("--accept-fold-version"),
+        "{complaint}"
+    );
+
+    deployment.commit_by_hand(1, offset, &metadata.replace(&own, &format!("\"fold_version\":{}", FOLD_VERSION + 1)));
+    let (is_built, complaint) = rebuild("version", &[]);
+    assert!(!is_built);
+    assert!(complaint.contains(&format!("partition 1 under fold version {}", FOLD_VERSION + 1)), "{complaint}");
+
+    let (is_built, complaint) = rebuild("version", &["--accept-fold-version"]);
+    assert!(is_built, "{complaint}");
 }

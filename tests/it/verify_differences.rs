@@ -166,6 +166,71 @@ fn a_row_behind_the_log_that_would_hide_the_right_one_is_too_many() {
 }
 
 #[test]
+fn rows_of_partitions_and_epochs_that_are_not_there_are_too_many() {
+    let deployment = counted("verify_nowhere");
+    for forged in [
+        "INSERT INTO receipts SELECT * REPLACE(7 AS partition, 'mallory' AS reader) FROM receipts WHERE ack_id = 'r1'",
+        "INSERT INTO message_counts SELECT * REPLACE(9 AS epoch, 'm9' AS message) FROM message_counts",
+        "INSERT INTO roster_changes SELECT * REPLACE(9 AS epoch, 7 AS partition) FROM roster_changes LIMIT 1",
+        "INSERT INTO ledger SELECT * REPLACE(7 AS partition) FROM ledger WHERE measure = 'watermark' LIMIT 1",
+    ] {
+        deployment.execute(forged);
+    }
+    let verified = deployment.verify(&[]);
+    let epoch = deployment.config.kafka.epoch.to_string();
+    for (table, expected) in [
+        ("receipts", [("epoch", epoch.as_str()), ("partition", "7")]),
+        ("message_counts", [("epoch", "9"), ("partition", "0")]),
+        ("roster_changes", [("epoch", "9"), ("partition", "7")]),
+        ("ledger", [("epoch", epoch.as_str()), ("partition", "7")]),
+    ] {
+        let (what, key, _) = only_of(&verified, table);
+        assert_eq!(what, format!("extra {table}"));
+        assert_key(&key, &expected);
+    }
+    assert_eq!(verified.report["elsewhere"], true);
+
+    let verified = deployment.verify(&["--partition", "0"]);
+    assert_eq!((verified.code, &verified.report["elsewhere"]), (0, &false.into()), "{verified:#?}");
+}
+
+#[test]
+fn of_older_epochs_rows_are_counted_and_those_beyond_their_ledger_are_too_many() {
+    let mut deployment = counted("verify_older");
+    let older = deployment.config.kafka.epoch;
+    deployment.begin_epoch(2);
+    let worker = deployment.start();
+    deployment.produce(&[group_read("m1").from("dave").id("r4").after(4_000).record()]);
+    deployment.wait_for_commit();
+    worker.stop(false).unwrap();
+    let verified = deployment.assert_verified();
+    assert_eq!(verified.report["counted_epochs"], serde_json::json!([{"epoch": older, "partitions": 1}]));
+    let text = String::from_utf8(deployment.run(&["verify"]).stdout).unwrap();
+    assert!(text.contains(&format!("epoch {older}: rows of 1 partitions counted")), "{text}");
+    assert!(text.contains("was not verified"), "{text}");
+
+    deployment.execute("DELETE FROM receipts WHERE reader = 'bob'");
+    let (what, key, columns) = only_of(&deployment.verify(&[]), "receipts");
+    assert_eq!(what, "differs receipts");
+    assert_key(&key, &[("epoch", &older.to_string()), ("partition", "0")]);
+    assert_eq!(columns, serde_json::json!([{"column": "records with rows", "expected": "2", "stored": "1"}]));
+
+    deployment.execute(&format!(
+        "INSERT INTO recalls (app, conversation, message, sent_at, recalled_by, at, epoch, partition, offset, own_offset) \
+         SELECT app, conversation, message, sent_at, 'mallory', sent_at, {older}, 0, 1000000, 1000000 FROM messages"
+    ));
+    deployment.execute(&format!(
+        "INSERT INTO receipts SELECT * REPLACE({older} AS epoch, 3 AS partition, 'mallory' AS reader) FROM receipts LIMIT 1"
+    ));
+    let verified = deployment.verify(&[]);
+    let (what, key, _) = only_of(&verified, "recalls");
+    assert_eq!(what, "extra recalls");
+    assert_key(&key, &[("epoch", &older.to_string()), ("offset", "1000000")]);
+    let kinds: Vec<String> = verified.differences_of("receipts").into_iter().map(|(what, _, _)| what).collect();
+    assert_eq!(kinds, ["extra receipts", "differs receipts"]);
+}
+
+#[test]
 fn people_read_what_differs_where_they_ask_for_no_json() {
     let deployment = counted("verify_text");
     deployment.execute("DELETE FROM receipts WHERE reader = 'bob'");

@@ -25,6 +25,7 @@ impl Deployment {
         let settings = [
             ("KAFKA__BROKERS", config.kafka.brokers.clone()),
             ("KAFKA__GROUP", config.kafka.group.clone()),
+            ("KAFKA__EPOCH", config.kafka.epoch.to_string()),
             ("KAFKA__TOPICS__EVENTS", config.kafka.topics.events.clone()),
             ("KAFKA__TOPICS__NOTIFICATIONS", config.kafka.topics.notifications.clone()),
             ("KAFKA__TOPICS__REJECTIONS", config.kafka.topics.rejections.clone()),
