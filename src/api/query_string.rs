@@ -71,6 +71,7 @@ pub(crate) const ID_RULE: &str = "must be an id: 1 to 128 bytes without '/', '#'
 /// # Errors
 /// [`ApiError::InvalidRequest`].
 pub(crate) fn parse_id(parameter: &str, value: &str) -> Result<String, ApiError> {
+    require_id_length(parameter, value)?;
     if is_id(value) { Ok(value.to_owned()) } else { Err(invalid(parameter, ID_RULE)) }
 }
 
@@ -108,7 +109,9 @@ mod tests {
             assert_eq!(refusal, Err("limit: must be an integer from 1 to 9".to_owned()), "{refused}");
         }
         assert!(parse_time("from", "4102444800000").is_err());
-        assert_eq!(parse_id("user", "").map_err(detail), Err("user: must not be empty".to_owned()));
+        for refused in ["", "a/b", "a#b", "a b"] {
+            assert_eq!(parse_id("user", refused).map_err(detail), Err(format!("user: {ID_RULE}")), "{refused}");
+        }
         assert_eq!(parse_id("user", &"é".repeat(64)), Ok("é".repeat(64)));
         let too_long = "user: must be at most 128 bytes, as every id is; it has 129".to_owned();
         assert_eq!(parse_id("user", &"a".repeat(129)).map_err(detail), Err(too_long));

@@ -169,7 +169,7 @@ impl Tables {
                 self.runtime.block_on(reading)?;
                 Ok::<_, StoreError>(comparison)
             })?;
-            comparison.finish(&DroppedWeeks::default(), &mut findings.differences);
+            comparison.finish(&DroppedWeeks::default(), &self.forgotten, &mut findings.differences);
         }
         Ok(())
     }

@@ -9,8 +9,10 @@ impl PlainFold {
             event.app == app && (event.from == user || (!event.is_group && event.to == user))
         };
         let state = self.partitions.entry(partition).or_default();
-        let ended: Vec<(u64, Waiting)> = state.waiting.extract_if(.., |_, parked| is_his(parked)).collect();
-        for (own_offset, parked) in ended {
+        let his = state.waiting.iter().filter(|(_, parked)| is_his(parked));
+        let ended: Vec<u64> = his.map(|(own_offset, _)| *own_offset).collect();
+        for own_offset in ended {
+            let parked = self.partitions.get_mut(&partition).unwrap().waiting.remove(&own_offset).unwrap();
             self.note_settled(partition, own_offset, &parked.event, "not_found");
         }
 
