@@ -116,7 +116,7 @@ const OF_MESSAGES: &str = include_str!("sql/erasures_of_messages.sql");
 const COUNT: &str = include_str!("sql/erasures_count.sql");
 const DELETE: &str = "DELETE FROM ${table} WHERE\n";
 
-/// Rows of a whole roster name more than one user: what the ledger counts is their head, which names none.
+/// The ledger counts a whole roster by its head, which names nobody; rows of the users that it changed are in no total.
 const WITHOUT_ROSTERS: &str = "AND change != 'by_roster'\n";
 
 #[derive(Row, Deserialize)]
@@ -143,8 +143,8 @@ impl Eraser {
         Self { client: connect(config), timeout: statement_timeout(config) }
     }
 
-    /// Erasures that workers have met and whose rows are to be taken out. In front of those of which every partition has
-    /// committed the copy nothing is read back any more: the caller looks to it.
+    /// Erasures that workers have met and whose rows are to be taken out. They may be as soon as every partition has
+    /// committed its copy, and no state in front of it is read back any more: the caller looks to that.
     ///
     /// # Errors
     /// What ClickHouse said.
@@ -207,7 +207,7 @@ impl Eraser {
             let is_counted = !matches!(subject.table, Table::MessageCounts | Table::SenderCounts);
             let of_roster = if subject.table == Table::RosterChanges { WITHOUT_ROSTERS } else { "" };
             let group_by = "GROUP BY epoch, partition";
-            let with_messages: &[&str] = match subject.table {
+            let parts: &[&str] = match subject.table {
                 Table::Receipts => {
                     &[COUNT, "((", ABOUT_USER, ") OR (", ABOUT_MESSAGES, "))\nAND\n", IN_FRONT, group_by]
                 }
@@ -216,7 +216,7 @@ impl Eraser {
                     COUNT,
                     "(",
                     ABOUT_MESSAGES,
-                    "OR conversation LIKE concat({app:String}, '/u/%')\nAND ",
+                    "OR startsWith(conversation, concat({app:String}, '/u/'))\nAND ",
                     ABOUT_USER,
                     ")\nAND\n",
                     IN_FRONT,
@@ -225,7 +225,7 @@ impl Eraser {
                 _ => &[COUNT, ABOUT_USER, of_roster, "AND\n", IN_FRONT, group_by],
             };
             if is_counted {
-                self.run(subject.table.name(), erasure, &subject.statement(with_messages)).await?;
+                self.run(subject.table.name(), erasure, &subject.statement(parts)).await?;
             }
         }
         let statement =
