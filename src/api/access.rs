@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use super::ApiState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::query_string::{ID_RULE, invalid};
-use crate::config::{TokenRole, is_id};
+use super::query_string::parse_id;
+use crate::config::TokenRole;
 use crate::event::AppId;
 
 /// A caller whose token is good, asking for his own app's data. Handlers take it before any other part of the request:
@@ -77,10 +77,8 @@ impl FromRequestParts<Arc<ApiState>> for Access {
         let part = |name| path.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value);
         let is_own = caller.app.split_once('#') == Some((part("org"), part("app")));
         if is_own {
-            return match path.iter().find(|(_, value)| !is_id(value)) {
-                None => Ok(Self { caller }),
-                Some((name, _)) => Err(invalid(name, ID_RULE)),
-            };
+            path.iter().try_for_each(|(name, value)| parse_id(name, value).map(drop))?;
+            return Ok(Self { caller });
         }
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Err(if route.contains("/messages/{message}") { ApiError::NotFound } else { ApiError::UnknownApp })

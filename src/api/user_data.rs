@@ -18,8 +18,7 @@ use super::access::Access;
 use super::as_of::AppAsOf;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::{InPath, UserPath};
-use super::query_string::{ID_RULE, invalid};
-use crate::config::{Config, is_id};
+use crate::config::Config;
 use crate::event::{Control, Erase, EventType, UserId, encode_control};
 use crate::log::SourceError;
 use crate::log::control::{ControlError, ControlRecord, ControlWriter, next_version};
@@ -111,7 +110,6 @@ pub(crate) async fn erase_user_data(
     InPath(path): InPath<UserPath>,
 ) -> Result<Response, ApiError> {
     access.require_admin()?;
-    check_user(&path.user)?;
     let (config, app, user) = (state.config.clone(), access.app().as_str().to_owned(), path.user.clone());
     let written = tokio::task::spawn_blocking(move || write_erasure(&config, &app, &user)).await;
     let written = written.map_err(|error| {
@@ -149,7 +147,6 @@ pub(crate) async fn user_data(
     InPath(path): InPath<UserPath>,
 ) -> Result<Json<UserData>, ApiError> {
     access.require_service()?;
-    check_user(&path.user)?;
     let as_of = AppAsOf::of(&state.queries.frontiers().await?);
     let met = state.queries.erasures(access.app(), UserId::trusted(&path.user)).await?;
     let none = Erasure { app: access.app().as_str().to_owned(), user: path.user.clone(), ..Erasure::default() };
@@ -178,13 +175,6 @@ pub(crate) async fn user_data(
         topics,
         as_of,
     }))
-}
-
-fn check_user(user: &str) -> Result<(), ApiError> {
-    if is_id(user) {
-        return Ok(());
-    }
-    Err(invalid("user", ID_RULE))
 }
 
 /// Writes the record to every partition, behind whatever other writers write meanwhile.

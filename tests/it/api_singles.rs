@@ -204,7 +204,7 @@ fn only_the_two_of_them_and_services_see_it() {
     }
     // Whether there is such a message is nobody else's business, and nobody is anybody else by writing himself in.
     assert_eq!(status("token-of-carol", &M1.replace("m1", "never-sent")), 403);
-    assert_eq!(status("token-of-carol", &M1.replace("alice/bob", "carol/alice%2Fbob")), 404);
+    assert_eq!(status("token-of-carol", &M1.replace("alice/bob", "carol/alice%2Fbob")), 400);
     let unknown = api.get(&M1.replace("m1", "never-sent"), SERVICE);
     let of_another_app = api.get(M1, "token-of-another-app");
     assert_eq!((unknown.status, &unknown.body), (of_another_app.status, &of_another_app.body));

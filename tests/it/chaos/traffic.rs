@@ -38,7 +38,7 @@ fn records(seed: u64) -> impl Iterator<Item = OwnedRecord> {
     // Time jumps in it, by some months in all.
     let mut traffic = Traffic::starting_at(seed, now - 300 * DAY);
     let tangled = (0..TANGLED)
-        .map(move |number| if number.is_multiple_of(TO_ONE_CONTROL) { traffic.control() } else { traffic.event() });
+        .map(move |number| if number.is_multiple_of(TO_ONE_CONTROL) { traffic.policy() } else { traffic.event() });
     let config =
         SimulatorConfig { seed, ..SimulatorConfig::ending_at(EventTime::from_millis(now), DAY as u32, LIFELIKE) };
     let lifelike = Simulator::new(config).unwrap().map(|record| {

@@ -65,6 +65,17 @@ impl Traffic {
         })
     }
 
+    /// The next control record that is no erasure, where tables are compared as they stand: rows in front of one count as
+    /// not there, and stay until they are taken out.
+    pub fn policy(&mut self) -> OwnedRecord {
+        loop {
+            let control = self.control();
+            if control.control.as_deref() != Some("erase") {
+                return control;
+            }
+        }
+    }
+
     fn some_event(&mut self) -> EventBuilder {
         let message = format!("m{}", self.random.random_range(0..12));
         let id = format!("a{}", self.made);
