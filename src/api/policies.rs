@@ -24,6 +24,7 @@ use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::AppPath;
 use super::parameters::{DEFAULT_LIMIT, parse_limit};
 use super::query_string::{set_once, unknown};
+use crate::event::decode_policy_file;
 use crate::log::control::{ControlError, ControlWriter};
 use crate::policy::command::{PolicyCommandError, append};
 use crate::policy::{GroupPolicy, Policy, SinglePolicy};
@@ -236,6 +237,8 @@ pub(crate) async fn put_policy(
     access.require_admin()?;
     require_json(&headers)?;
     let expected = Precondition::of(&headers)?;
+    // Before anything is asked of Kafka: mistakes are told without it.
+    decode_policy_file(access.app().as_str(), 0, &body).map_err(PolicyCommandError::Malformed)?;
     let config = state.config.clone();
     let connect = move || {
         let writer = ControlWriter::connect(&config.kafka, config.worker.delivery)?;
