@@ -35,6 +35,11 @@ OUTAGE ?= 60
 outage: setup ## ClickHouse away under load for OUTAGE=60 seconds: pause, lag and memory, in figures
 	SEENBY_CHAOS_OUTAGE=$(OUTAGE) cargo test --locked --test it -- --nocapture chaos::outage
 
+REQUESTS ?= 10000
+.PHONY: schemathesis
+schemathesis: setup ## Ask the real API REQUESTS=10000 things that its description allows, and does not: every answer must be as described
+	SEENBY_SCHEMATHESIS_REQUESTS=$(REQUESTS) cargo test --locked --test it -- --nocapture api_schemathesis
+
 FUZZ_SECONDS ?= 120
 .PHONY: fuzz
 fuzz: ## Fuzz decoder, fold and query parsers for FUZZ_SECONDS=120 each; fails at a finding; needs cargo-fuzz

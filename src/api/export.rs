@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use utoipa::IntoParams;
 
 use super::ApiState;
@@ -135,7 +135,8 @@ async fn body_of(mut rows: ExportRows) -> Result<Body, ApiError> {
             }
         }
     });
-    Ok(Body::from_stream(pieces))
+    // Compression asks once more behind the end.
+    Ok(Body::from_stream(pieces.fuse()))
 }
 
 impl ExportQuery {

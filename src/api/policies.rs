@@ -240,6 +240,8 @@ pub(crate) async fn put_policy(
     // Before anything is asked of Kafka, and whatever version it was made from.
     decode_policy_file(access.app().as_str(), 0, &body).map_err(PolicyCommandError::from)?;
     let expected = Precondition::of(&headers)?;
+    // Before anything is asked of Kafka: mistakes are told without it.
+    decode_policy_file(access.app().as_str(), 0, &body).map_err(PolicyCommandError::Malformed)?;
     let config = state.config.clone();
     let connect = move || {
         let writer = ControlWriter::connect(&config.kafka, config.worker.delivery)?;

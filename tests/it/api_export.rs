@@ -31,6 +31,17 @@ fn export(api: &TestApi, query: &str) -> (HeaderMap, Vec<u8>) {
     })
 }
 
+/// The body as a client on a socket reads it, to its end, asking for a compression.
+fn read_to_the_end(api: &TestApi, query: &str, encoding: &str) -> (Option<String>, Vec<u8>) {
+    let url = format!("http://{}{EXPORT}?{query}", api.listen());
+    api.store.runtime.block_on(async {
+        let request = reqwest::Client::new().get(url).bearer_auth("token-of-root");
+        let answer = request.header("accept-encoding", encoding).send().await.unwrap();
+        let used = answer.headers().get("content-encoding").map(|used| used.to_str().unwrap().to_owned());
+        (used, answer.bytes().await.unwrap().to_vec())
+    })
+}
+
 fn lines(body: &[u8]) -> Vec<Value> {
     std::str::from_utf8(body).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -47,6 +58,20 @@ fn filled(test: &str) -> TestApi {
         api.store.execute(&format!("INSERT INTO {table} SELECT * FROM {table} WHERE offset % 2 = 0"));
     }
     api
+}
+
+#[test]
+fn a_compressed_export_ends_as_a_plain_one() {
+    let api = filled("export_compressed");
+    let plain = export(&api, "table=messages").1;
+    let (encoding, zipped) = read_to_the_end(&api, "table=messages", "gzip");
+    assert_eq!(encoding.as_deref(), Some("gzip"));
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(zipped.as_slice()), &mut read).unwrap();
+    assert!(read == plain, "{} bytes and {}", read.len(), plain.len());
+    let (encoding, zipped) = read_to_the_end(&api, "table=messages", "zstd");
+    assert_eq!(encoding.as_deref(), Some("zstd"));
+    assert!(zstd::decode_all(zipped.as_slice()).unwrap() == plain);
 }
 
 #[test]

@@ -80,6 +80,15 @@ fn readiness_says_what_is_missing() {
 fn the_description_and_the_metrics_are_served() {
     let api = TestApi::new("server_description");
     assert!(api.ok("/openapi.json")["openapi"].as_str().unwrap().starts_with("3.1"));
+    let page = api.get("/docs", "");
+    assert_eq!((page.status, &page.headers["content-type"]), (200, &"text/html; charset=utf-8".parse().unwrap()));
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    for path in ["/docs", "/openapi.json"] {
+        let tag = api.get(path, "").headers["etag"].to_str().unwrap().to_owned();
+        let again = axum::http::Request::get(path).header("if-none-match", tag);
+        assert_eq!(api.send(again.body(axum::body::Body::empty()).unwrap()).status, 304, "{path}");
+    }
     let address = api.listen();
     let text = api.store.runtime.block_on(async {
         let url = format!("http://{address}");

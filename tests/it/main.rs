@@ -28,6 +28,7 @@ mod api_readers;
 mod api_receipts_query;
 mod api_rejections;
 mod api_roles;
+mod api_schemathesis;
 mod api_server;
 mod api_singles;
 mod api_statements;

@@ -140,8 +140,16 @@ fn is_required(parameter: &Value) -> bool {
     parameter.get("required") == Some(&Value::Bool(true))
 }
 
-/// Names that stand in paths, and those of the examples in docs/api.
-const NAMES: &[(&str, &str)] = &[("org", "org"), ("app", "app"), ("a", "alice"), ("b", "bob"), ("user", "alice")];
+/// What stands for the names in paths, as in the examples of docs/api.
+const NAMES: &[(&str, &str)] = &[
+    ("org", "org"),
+    ("app", "app"),
+    ("group", "g1"),
+    ("message", "m1"),
+    ("user", "alice"),
+    ("a", "alice"),
+    ("b", "bob"),
+];
 
 /// A command that asks with what must be given.
 fn curl(method: &str, path: &str, operation: &Value, document: &Value) -> String {
