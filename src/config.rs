@@ -172,6 +172,9 @@ pub struct ApiConfig {
     pub app_rate_limit_burst: u32,
     /// Statements that run in ClickHouse at once; further ones wait, for as long as their request may take.
     pub max_concurrent_statements: u32,
+    /// How old `as_of` of an answer may be, in ms: questions that come so shortly after one another ask for it once. It then
+    /// says less than the answer knows, never more. 0 asks with every question.
+    pub as_of_max_age_ms: u64,
     /// Limits sent with every statement.
     pub query: StatementLimitsConfig,
     /// Whether `POST /{org}/{app}/token` gives whoever asks a token of any user of any app, whatever the password: for
@@ -336,6 +339,7 @@ impl Default for ApiConfig {
             app_rate_limit_per_second: 0,
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
+            as_of_max_age_ms: 100,
             query: StatementLimitsConfig::default(),
             development_tokens: false,
             easemob_string_lists: false,
