@@ -54,4 +54,8 @@ lint: ## Formatting, lints and documentation alone
 
 .PHONY: bench
 bench: ## Decoding and folding on simulated traffic, in events/s on one core
-	cargo bench --locked --benches
+	cargo bench --locked --bench decode --bench fold
+
+.PHONY: load
+load: setup ## Questions and exports under load on the real parts; ARGS="--seconds 30 --dir D" (see benches/README.md)
+	cargo bench --locked --bench queries -- $(ARGS)

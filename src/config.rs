@@ -176,6 +176,9 @@ pub struct ApiConfig {
     pub app_rate_limit_burst: u32,
     /// Statements that run in ClickHouse at once; further ones wait, for as long as their request may take.
     pub max_concurrent_statements: u32,
+    /// How old `as_of` of an answer may be, in ms: questions that come so shortly after one another ask for it once. It then
+    /// says less than the answer knows, never more. 0 asks with every question.
+    pub as_of_max_age_ms: u64,
     /// Limits sent with every statement.
     pub query: StatementLimitsConfig,
     /// How much of this process folding a range under another policy may take.
@@ -369,6 +372,7 @@ impl Default for ApiConfig {
             app_rate_limit_per_second: 0,
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
+            as_of_max_age_ms: 100,
             query: StatementLimitsConfig::default(),
             what_if: WhatIfConfig::default(),
             export: ExportConfig::default(),

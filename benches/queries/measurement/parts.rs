@@ -165,9 +165,9 @@ impl Parts {
             loaded_mark,
             _folder: temporary,
         };
-        for url in [&parts.api_url, &parts.metrics_url] {
-            parts.wait(&format!("{url} is ready"), || parts.get(&format!("{url}/readyz")).is_some());
-        }
+        // A worker that has partitions has made the topics.
+        parts.wait("the worker reads", || parts.metric("seenby_partitions").is_some_and(|partitions| partitions > 0.0));
+        parts.wait("the API is ready", || parts.get(&format!("{}/readyz", parts.api_url)).is_some());
         parts
     }
 

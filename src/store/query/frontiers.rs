@@ -1,6 +1,6 @@
 //! How far the rows of all partitions are complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
 
 use clickhouse::Row;
@@ -54,38 +54,50 @@ impl Queries {
     /// # Errors
     /// What ClickHouse said.
     pub async fn frontiers(&self) -> Result<Frontiers, StoreError> {
-        let count = self.partition_count().await?.unwrap_or(0) as usize;
-        let mut partitions = vec![None; count];
+        let count = self.partition_count().await?.unwrap_or(0);
+        let partitions = self.frontiers_of(&(0..count).collect()).await?.into_values().collect();
+        Ok(Frontiers { epoch: self.epoch, partitions })
+    }
+
+    /// The same of these partitions, by partition; others that are known come with them.
+    pub(super) async fn frontiers_of(
+        &self,
+        partitions: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, Option<Frontier>>, StoreError> {
+        let mut found: BTreeMap<u32, Option<Frontier>> =
+            partitions.iter().map(|partition| (*partition, None)).collect();
         let known: Vec<(u32, u64)> = self.known_frontiers().iter().map(|(place, offset)| (*place, *offset)).collect();
         for asked in known.chunks(PARTITIONS_A_STATEMENT) {
             let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
             let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
             let query = self.client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
             let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
-            self.take_frontiers(query, &mut partitions).await?;
+            self.take_frontiers(query, &mut found).await?;
         }
-        let unknown = partitions.iter().zip(0_u32..).filter(|(frontier, _)| frontier.is_none());
-        let unknown: Vec<u32> = unknown.map(|(_, partition)| partition).collect();
+        let unknown = found.iter().filter(|(_, frontier)| frontier.is_none());
+        let unknown: Vec<u32> = unknown.map(|(partition, _)| *partition).collect();
         for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
             let one = concat!("(", include_str!("frontier.sql"), ")");
             let statement = vec![one; asked.len()].join(" UNION ALL ");
             let query = asked.iter().fold(self.client.query(&statement), |query, partition| {
                 query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
             });
-            self.take_frontiers(query, &mut partitions).await?;
+            self.take_frontiers(query, &mut found).await?;
         }
-        let found = partitions.iter().flatten();
-        *self.known_frontiers() =
-            found.map(|frontier: &Frontier| (frontier.partition.get(), frontier.next_offset.get())).collect();
-        Ok(Frontiers { epoch: self.epoch, partitions })
+        let is_known =
+            |(partition, frontier): (&u32, &Option<Frontier>)| Some((*partition, (*frontier)?.next_offset.get()));
+        *self.known_frontiers() = found.iter().filter_map(is_known).collect();
+        Ok(found)
     }
 
     /// Puts the rows of an answer in their places.
-    async fn take_frontiers(&self, query: Query, partitions: &mut [Option<Frontier>]) -> Result<(), StoreError> {
+    async fn take_frontiers(
+        &self,
+        query: Query,
+        found: &mut BTreeMap<u32, Option<Frontier>>,
+    ) -> Result<(), StoreError> {
         for row in self.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
-            if let Some(partition) = partitions.get_mut(row.partition as usize) {
-                *partition = Some(row.into());
-            }
+            found.insert(row.partition, Some(row.into()));
         }
         Ok(())
     }

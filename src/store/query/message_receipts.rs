@@ -1,12 +1,16 @@
 //! Receipts and recalls of messages, any number of messages in one statement.
 
+use std::cmp::Reverse;
+
 use clickhouse::Row;
 use serde::Deserialize;
 
 use super::stored_message::MessageSelection;
 use super::{Queries, ReaderPosition, ReaderRow, Snapshot, StoredMessage};
-use crate::event::{AppId, Epoch, EventTime, Offset};
+use crate::event::{AppId, EventTime};
+use crate::fold::fact::ReceiptKind;
 use crate::store::StoreError;
+use crate::store::enums::Enum8 as _;
 
 /// A receipt that counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +43,10 @@ pub struct StoredRecall {
 struct ReceiptRow {
     conversation: String,
     message: String,
-    sent_at_ms: i64,
-    is_read: u8,
+    sent_at: i64,
+    kind: i8,
     reader: String,
-    at_ms: i64,
+    at: i64,
     ack_id: String,
     content: Option<String>,
     version: u64,
@@ -52,10 +56,9 @@ struct ReceiptRow {
 struct RecallRow {
     conversation: String,
     message: String,
-    sent_at_ms: i64,
-    at_ms: i64,
-    epoch: u16,
-    offset: u64,
+    sent_at: i64,
+    at: i64,
+    version: u64,
 }
 
 impl StoredReceipt {
@@ -70,6 +73,16 @@ impl MessageReceipts {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::from_version(self.reads.iter().map(|receipt| receipt.version).min().unwrap_or(u64::MAX))
     }
+}
+
+/// Leaves of each reader the receipt that is first in the log, in the order of the log.
+fn keep_first_of_each_reader(receipts: &mut Vec<StoredReceipt>) {
+    receipts.sort_unstable_by(|one, other| {
+        let readers = one.row.position.reader.cmp(&other.row.position.reader);
+        readers.then(other.version.cmp(&one.version))
+    });
+    receipts.dedup_by(|later, first| later.row.position.reader == first.row.position.reader);
+    receipts.sort_unstable_by_key(|receipt| Reverse(receipt.version));
 }
 
 impl Queries {
@@ -94,14 +107,25 @@ impl Queries {
             .bind(&selection.pairs)
             .bind(&selection.weeks);
         for row in self.reading("receipts").bounded(query.fetch_all::<ReceiptRow>()).await? {
-            let ReceiptRow { reader, at_ms, ack_id, content, version, .. } = row;
-            let position = ReaderPosition { at: at_ms, ack_id, reader };
+            let ReceiptRow { conversation, message, sent_at, kind, reader, at, ack_id, content, version } = row;
+            let kind = ReceiptKind::from_number(kind).ok_or_else(|| StoreError::Unreadable {
+                table: "receipts",
+                reason: format!("kind {kind} is unknown"),
+            })?;
+            let position = ReaderPosition { at, ack_id, reader };
             let receipt = StoredReceipt { row: ReaderRow { position, content }, version };
-            for index in selection.indexes(&row.conversation, &row.message, row.sent_at_ms) {
+            for index in selection.indexes(&conversation, &message, sent_at) {
                 let Some(of_message) = receipts.get_mut(index) else { continue };
-                let of_kind = if row.is_read == 1 { &mut of_message.reads } else { &mut of_message.deliveries };
+                let of_kind = match kind {
+                    ReceiptKind::Read => &mut of_message.reads,
+                    ReceiptKind::Delivered => &mut of_message.deliveries,
+                };
                 of_kind.push(receipt.clone());
             }
+        }
+        for of_message in &mut receipts {
+            keep_first_of_each_reader(&mut of_message.reads);
+            keep_first_of_each_reader(&mut of_message.deliveries);
         }
         Ok(receipts)
     }
@@ -127,10 +151,10 @@ impl Queries {
             .bind(&selection.pairs)
             .bind(&selection.weeks);
         for row in self.reading("recalls").bounded(query.fetch_all::<RecallRow>()).await? {
-            let place = Epoch::new(row.epoch).order(Offset::new(row.offset));
-            let recall = StoredRecall { at: EventTime::from_millis(row.at_ms), place };
-            for index in selection.indexes(&row.conversation, &row.message, row.sent_at_ms) {
-                if let Some(of_message) = recalls.get_mut(index) {
+            let recall = StoredRecall { at: EventTime::from_millis(row.at), place: !row.version };
+            for index in selection.indexes(&row.conversation, &row.message, row.sent_at) {
+                let Some(of_message) = recalls.get_mut(index) else { continue };
+                if of_message.is_none_or(|first: StoredRecall| recall.place < first.place) {
                     *of_message = Some(recall);
                 }
             }

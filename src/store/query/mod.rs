@@ -47,12 +47,13 @@ pub use stored_message::{MessageKey, StoredMessage};
 pub use unread_conversations::UnreadConversation;
 pub use user_data::MetErasure;
 
+use self::conversation_frontiers::RecentFrontiers;
 use self::export::Exports;
 use self::statements::{Reading, StatementGate, limited};
 use super::connection::{Attempt, connect, statement_timeout};
 use super::{StoreError, StoredRows, TopicIdentity};
 use crate::config::Config;
-use crate::event::{Epoch, EventTime, Offset, PartitionId, partition_of};
+use crate::event::{Epoch, EventTime, Offset, PartitionId};
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
 /// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
@@ -69,8 +70,7 @@ pub struct Queries {
     partitions: OnceCell<u32>,
     /// The offsets up to which partitions were complete when last asked for.
     known_frontiers: Mutex<BTreeMap<u32, u64>>,
-    /// The offsets up to which partitions were seen to be complete: what is in front of them need not be read again.
-    reached: Mutex<BTreeMap<u32, u64>>,
+    recent_frontiers: RecentFrontiers,
 }
 
 /// How far the rows of a partition are complete.
@@ -110,7 +110,7 @@ impl Queries {
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
             known_frontiers: Mutex::default(),
-            reached: Mutex::new(BTreeMap::new()),
+            recent_frontiers: RecentFrontiers::new(Duration::from_millis(config.api.as_of_max_age_ms)),
         }
     }
 
@@ -124,25 +124,6 @@ impl Queries {
     /// How many statements run, and how many wait for a place, to be registered.
     pub fn gauges(&self) -> [IntGauge; 2] {
         self.gate.gauges()
-    }
-
-    /// How far the rows of a conversation's partition are complete; `None` before the first flush of the partition.
-    ///
-    /// Ask for it before the rows: an answer must not claim to be newer than it is.
-    ///
-    /// # Errors
-    /// What ClickHouse said.
-    pub async fn frontier(&self, conversation: &str) -> Result<Option<Frontier>, StoreError> {
-        let Some(partitions) = self.partition_count().await? else { return Ok(None) };
-        let partition = partition_of(conversation.as_bytes(), partitions);
-        let query = self
-            .client
-            .query(include_str!("frontier.sql"))
-            .bind(self.epoch.get())
-            .bind(&self.topic)
-            .bind(partition.get());
-        let row = self.reading("ledger").bounded(query.fetch_optional::<FrontierRow>()).await?;
-        Ok(row.map(Frontier::from))
     }
 
     async fn partition_count(&self) -> Result<Option<u32>, StoreError> {

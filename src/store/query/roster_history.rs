@@ -6,11 +6,11 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{Queries, StoredMessage};
-use crate::event::{AppId, EventTime};
+use crate::event::{AppId, Epoch, EventTime, Offset};
 use crate::store::StoreError;
 
 /// What became of a membership by one change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MembershipChange {
     /// Where in the log, as in [`StoredMessage::place`].
     pub place: u64,
@@ -30,7 +30,10 @@ pub struct RosterHistory {
 struct HistoryRow {
     conversation: String,
     user: String,
-    changes: Vec<(u64, bool, i64)>,
+    epoch: u16,
+    offset: u64,
+    role: Option<i8>,
+    at: i64,
 }
 
 impl RosterHistory {
@@ -82,10 +85,15 @@ impl Queries {
         }
         let query = self.client.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
         for row in self.reading("roster_changes").bounded(query.fetch_all::<HistoryRow>()).await? {
-            let change = |(place, is_member, at)| MembershipChange { place, is_member, at: EventTime::from_millis(at) };
-            let changes = row.changes.into_iter().map(change).collect();
-            histories.entry(row.conversation).or_default().by_user.insert(row.user, changes);
+            let change = MembershipChange {
+                place: Epoch::new(row.epoch).order(Offset::new(row.offset)),
+                is_member: row.role.is_some(),
+                at: EventTime::from_millis(row.at),
+            };
+            histories.entry(row.conversation).or_default().by_user.entry(row.user).or_default().push(change);
         }
+        let of_users = histories.values_mut().flat_map(|history| history.by_user.values_mut());
+        of_users.for_each(|changes| changes.sort_unstable());
         Ok(histories)
     }
 

@@ -1,5 +1,6 @@
 //! Messages as they were folded, any number of them in one statement.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike as _, Days};
@@ -7,9 +8,11 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::Queries;
-use crate::event::{AppId, Chat, Epoch, EventTime, Offset};
+use crate::event::{AppId, Chat, EventTime};
 use crate::fold::Outcome;
+use crate::fold::fact::MessageStatus;
 use crate::store::StoreError;
+use crate::store::enums::Enum8 as _;
 
 /// Which message: two of one id in different conversations are different messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,14 +54,13 @@ struct MessageRow {
     message: String,
     sender: String,
     recipient: String,
-    sent_at_ms: i64,
-    chat_name: String,
-    status_name: String,
+    sent_at: i64,
+    chat: i8,
+    status: i8,
     validity_ms: u64,
     reader_cap: u32,
     audience: Option<u32>,
-    epoch: u16,
-    offset: u64,
+    version: u64,
 }
 
 impl Queries {
@@ -77,7 +79,15 @@ impl Queries {
         let pairs: BTreeSet<(&str, &str)> = keys.iter().map(MessageKey::pair).collect();
         let query = self.client.query(include_str!("messages_by_key.sql")).bind(app.as_str()).bind(pairs);
         let rows = self.reading("messages").bounded(query.fetch_all::<MessageRow>()).await?;
-        rows.into_iter().map(|row| row.into_message().map(|message| (message.key.clone(), message))).collect()
+        let mut messages: HashMap<MessageKey, StoredMessage> = HashMap::with_capacity(keys.len());
+        for row in rows {
+            let message = row.into_message()?;
+            let newest = messages.get(&message.key);
+            if newest.is_none_or(|newest| message.is_newer_life_than(newest)) {
+                messages.insert(message.key.clone(), message);
+            }
+        }
+        Ok(messages)
     }
 }
 
@@ -88,25 +98,32 @@ impl MessageKey {
     }
 }
 
+impl StoredMessage {
+    /// Whether this is another life, sent later, or a row of the same one that stands before it in the log.
+    fn is_newer_life_than(&self, other: &Self) -> bool {
+        (self.sent_at, Reverse(self.place)) > (other.sent_at, Reverse(other.place))
+    }
+}
+
 impl MessageRow {
     fn into_message(self) -> Result<StoredMessage, StoreError> {
-        let unreadable = |column: &str, value: &str| StoreError::Unreadable {
+        let unreadable = |column: &str, number: i8| StoreError::Unreadable {
             table: "messages",
-            reason: format!("{column} {value:?} is unknown"),
+            reason: format!("{column} {number} is unknown"),
         };
-        let chat = Chat::from_name(&self.chat_name).ok_or_else(|| unreadable("chat", &self.chat_name))?;
-        let status = Outcome::from_name(&self.status_name).ok_or_else(|| unreadable("status", &self.status_name))?;
+        let chat = Chat::from_number(self.chat).ok_or_else(|| unreadable("chat", self.chat))?;
+        let status = MessageStatus::from_number(self.status).ok_or_else(|| unreadable("status", self.status))?;
         Ok(StoredMessage {
             key: MessageKey { conversation: self.conversation, message: self.message },
             chat,
             sender: self.sender,
             recipient: self.recipient,
-            sent_at: EventTime::from_millis(self.sent_at_ms),
-            status,
+            sent_at: EventTime::from_millis(self.sent_at),
+            status: status.outcome(),
             validity_millis: i64::try_from(self.validity_ms).unwrap_or(i64::MAX),
             reader_cap: self.reader_cap,
             audience: self.audience,
-            place: Epoch::new(self.epoch).order(Offset::new(self.offset)),
+            place: !self.version,
         })
     }
 }

@@ -55,6 +55,8 @@ impl TestApi {
         let store = TestStore::new(test);
         let mut config = Config { clickhouse: store.config.clone(), ..Config::default() };
         config.auth.tokens = tokens();
+        // Tests ask right after a flush.
+        config.api.as_of_max_age_ms = 0;
         change(&mut config);
         let router = api::router(&config, &Telemetry::default()).unwrap();
         let log = Log::new(&topic(config.kafka.epoch, 1), 0);
