@@ -64,7 +64,6 @@ mod hydration_at_size;
 mod log_reader;
 mod log_transaction;
 mod plain_fold;
-mod queries_under_load;
 mod replay_rebuild;
 mod replay_rejections;
 mod road_limits;
