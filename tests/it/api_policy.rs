@@ -26,6 +26,8 @@ impl PolicyApi {
     fn of(deployment: &Deployment) -> Self {
         let mut config = deployment.config.clone();
         config.auth.tokens = tokens();
+        // Several writers start at once, each with clients of its own, on whatever machine.
+        config.api.timeout_ms = 60_000;
         let router = api::router(&config, &Telemetry::default()).unwrap();
         Self { router, runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap() }
     }
