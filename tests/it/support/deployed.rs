@@ -30,6 +30,8 @@ impl DeployedApi {
     pub fn with_config(deployment: &Deployment, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = deployment.config.clone();
         config.auth.tokens = tokens();
+        // Several ask at once, each with clients of its own, on whatever machine.
+        config.api.timeout_ms = 60_000;
         change(&mut config);
         config.check().unwrap();
         Self { router: api::router(&config, &Telemetry::default()).unwrap(), runtime: Runtime::new().unwrap() }

@@ -15,6 +15,7 @@ WHERE app = ?
     AND conversation >= ?
     AND (conversation, epoch, partition, offset, own_offset)
         > (?, toInt64(?), toInt64(?), toInt64(?), toInt64(?))
+    AND (? OR conversation <= ?)
     AND (?
         OR (conversation, epoch, partition, offset, own_offset)
             <= (?, toInt64(?), toInt64(?), toInt64(?), toInt64(?)))

@@ -240,8 +240,12 @@ impl Queries {
         format: ExportFormat,
     ) -> Result<ExportRows, StoreError> {
         let table = selection.table;
-        let query = selection.bind(self.exports.rows.query(table.rows()), app).bind(last.is_none());
-        let query = bind_position(query, last.unwrap_or(&table.lowest()));
+        let lowest = table.lowest();
+        let (is_last, last) = (last.is_none(), last.unwrap_or(&lowest));
+        let query = selection.bind(self.exports.rows.query(table.rows()), app);
+        // The conversation by itself is what the key's index is asked for: without it every slice reads to the table's end.
+        let query = query.bind(is_last).bind(conversation_of(last)).bind(is_last);
+        let query = bind_position(query, last);
         let attempt = Attempt { doing: "exporting", target: table.name(), timeout: self.exports.timeout };
         let cursor = query.fetch_bytes(format.clickhouse()).map_err(|error| attempt.failed(&error))?;
         Ok(ExportRows { cursor, attempt, _place: place })
@@ -281,12 +285,16 @@ impl ExportSelection {
     fn bind(&self, query: Query, app: AppId<'_>) -> Query {
         let lowest = self.table.lowest();
         let after = self.after.as_ref().unwrap_or(&lowest);
-        let conversation = match after.first() {
-            Some(KeyPart::Text(conversation)) => conversation.as_str(),
-            _ => "",
-        };
-        let query = query.bind(app.as_str()).bind(self.from.millis()).bind(self.until.millis()).bind(conversation);
-        bind_position(query, after)
+        let query = query.bind(app.as_str()).bind(self.from.millis()).bind(self.until.millis());
+        bind_position(query.bind(conversation_of(after)), after)
+    }
+}
+
+/// The first part of every place.
+fn conversation_of(position: &ExportPosition) -> &str {
+    match position.first() {
+        Some(KeyPart::Text(conversation)) => conversation,
+        _ => "",
     }
 }
 

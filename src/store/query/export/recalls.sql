@@ -18,6 +18,7 @@ WHERE app = ?
     AND conversation >= ?
     AND (conversation, message, toUnixTimestamp64Milli(sent_at))
         > (?, ?, toInt64(?))
+    AND (? OR conversation <= ?)
     AND (?
         OR (conversation, message, toUnixTimestamp64Milli(sent_at))
             <= (?, ?, toInt64(?)))

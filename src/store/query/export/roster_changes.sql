@@ -16,6 +16,7 @@ WHERE app = ?
     AND conversation >= ?
     AND (conversation, epoch, partition, offset, own_offset, user)
         > (?, toInt64(?), toInt64(?), toInt64(?), toInt64(?), ?)
+    AND (? OR conversation <= ?)
     AND (?
         OR (conversation, epoch, partition, offset, own_offset, user)
             <= (?, toInt64(?), toInt64(?), toInt64(?), toInt64(?), ?))
