@@ -18,7 +18,7 @@ RULES_BETWEEN_PARTS = (
 # A date of the calendar, and not only of its pattern.
 NO_SUCH_DATE = "day: must be a date"
 # Limits are written as integers: to JSON Schema 5.0 is one, too.
-INTEGER_WITH_A_POINT = re.compile(r"must be an integer (of milliseconds )?from \d+ to \d+, got \d+\.0$")
+INTEGER_WITH_A_POINT = re.compile(r"must be an integer (of \w+ )?from \d+ to \d+, got \d+\.0$")
 # A cursor is an answer's; whatever schemathesis makes up is none of this list.
 NO_SUCH_CURSOR = ("cursor: ", "since: ")
 
