@@ -104,7 +104,10 @@ impl Served {
         config.auth.jwt.hs256_secret = Secret::new(SECRET);
         config.api.development_tokens = true;
         config.api.latency_min_group_size = 1;
-        // Nobody is in a hurry but the test.
+        // A machine that is busy with other tests answers late, which is no finding.
+        config.api.timeout_ms = 110_000;
+        config.api.query.max_execution_time_ms = 100_000;
+        config.clickhouse.timeout_ms = 105_000;
         config.api.rate_limit_per_second = 0;
         config.api.app_rate_limit_per_second = 0;
         let runtime = Runtime::new().unwrap();
@@ -161,13 +164,14 @@ fn run(address: SocketAddr, examples: u64, patience: Duration) -> (bool, String)
 #[test]
 #[allow(clippy::print_stderr)]
 fn every_answer_is_as_the_description_says() {
-    let asked_for: u64 = std::env::var("SEENBY_SCHEMATHESIS_REQUESTS").map_or(1_000, |text| text.parse().unwrap());
+    let asked_for: u64 = std::env::var("SEENBY_SCHEMATHESIS_REQUESTS").map_or(200, |text| text.parse().unwrap());
     let served = Served::new();
     let document: serde_json::Value = serde_json::from_str(&api::openapi_json().unwrap()).unwrap();
     let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap()).count();
-    // Examples of each operation; what covers the bounds of every parameter comes on top, so that it is enough.
-    let examples = asked_for.div_ceil(operations as u64);
-    let patience = Duration::from_secs(120 + asked_for / 10);
+    // Examples of each operation. Some have fewer different questions than that; a thousand that try the bounds of every
+    // parameter come on top.
+    let examples = (asked_for + asked_for / 2).div_ceil(operations as u64);
+    let patience = Duration::from_secs(900 + asked_for / 2);
     let (is_content, told) = run(served.address, examples, patience);
     assert!(is_content, "{told}");
     let requests = requests_of(&served.telemetry);
