@@ -104,7 +104,9 @@ pub struct ClickHouseConfig {
 pub enum Delivery {
     /// Notifications, rejections and offsets in one transaction.
     ExactlyOnce,
-    /// Plain produce, then commit: for brokers without transactions. A crash may repeat notifications.
+    /// Plain produce, then commit: for brokers without transactions. A crash or a rebalance between the two, and a record
+    /// that is not acknowledged in time, repeat notifications and rejections of that flush; a commit that is repeated by
+    /// itself does not.
     AtLeastOnce,
 }
 

@@ -21,6 +21,11 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// A caller's to the data of an app (`org#name`); `None` where it is not his.
+    pub(crate) fn to(app: &str, caller: Caller) -> Option<Self> {
+        (caller.app == app).then_some(Self { caller })
+    }
+
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller

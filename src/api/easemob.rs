@@ -13,14 +13,17 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::access::Access;
 use super::as_of::AsOf;
 use super::auth::Caller;
 use super::conditional::set_as_of;
 use super::description::VendorLimit;
 use super::error::{ApiError, EasemobError};
 use super::parameters::{MAX_LIMIT, MessagePath};
-use crate::event::{AppId, ConversationKey, MAX_ID_BYTES, MessageId};
-use crate::store::query::{GroupMessage, ReaderOrder, ReaderPosition, ReaderRow, ReaderSelection, Snapshot, Start};
+use super::reader_page::KnownReaders;
+use crate::event::EventTime;
+use crate::fold::Outcome;
+use crate::store::query::{MessageKey, ReaderPosition, ReaderRow, StoredReceipt};
 
 /// The vendor's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -130,7 +133,7 @@ pub(crate) async fn list_acks(
     let query = AckQuery::parse(query.as_deref().unwrap_or_default());
     // Of whichever app: how far a partition is tells nothing of what is in it, and its absence would tell whose it is not.
     let as_of = state.queries.frontier(&path.conversation_key()).await?.map(AsOf::from);
-    let page = state.ack_page(&caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
+    let page = state.ack_page(caller, &path, &query).await?.unwrap_or_else(|| AckPage::empty(&path.message));
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut response = Json(AckAnswer { action: "group_read_ack", data: page, timestamp, duration }).into_response();
     // The body is the vendor's.
@@ -139,82 +142,72 @@ pub(crate) async fn list_acks(
 }
 
 impl ApiState {
-    /// The page; `None` where there is no such message for this caller, or it was taken back.
+    /// The page; `None` where there is no such message for this caller, it is not open, or it was taken back. Only a list
+    /// that is there has viewers.
     async fn ack_page(
         &self,
-        caller: &Caller,
+        caller: Caller,
         path: &MessagePath,
         query: &AckQuery,
     ) -> Result<Option<AckPage>, ApiError> {
-        let app = path.app_id();
-        if caller.app != app || !path.may_exist() {
-            // Another app's data answers exactly like data that is not there.
+        if !path.may_exist() {
             return Ok(None);
         }
-        let conversation = path.conversation_key();
-        let found = self
-            .queries
-            .message(AppId::trusted(&app), ConversationKey::trusted(&conversation), MessageId::trusted(&path.message))
-            .await?;
-        let Some(message) = found else { return Ok(None) };
-        self.check_viewer(caller, &message).await?;
-        if self.queries.recalled_at(&message).await?.is_some() {
+        // Another app's data answers exactly like data that is not there.
+        let Some(access) = Access::to(&path.app_id(), caller) else { return Ok(None) };
+        let key = MessageKey { conversation: path.conversation_key(), message: path.message.clone() };
+        let found = self.queries.messages(access.app(), std::slice::from_ref(&key)).await?.remove(&key);
+        let Some(message) = found.filter(|message| message.status == Outcome::Opened) else { return Ok(None) };
+        let asked = [&message];
+        let is_recalled = self.queries.recalls(access.app(), &asked).await?.into_iter().any(|recall| recall.is_some());
+        if is_recalled {
             return Ok(None);
         }
+        self.viewing(&access, asked).await?.check(&access, &message)?;
 
-        let counts = self.queries.reader_counts(&message).await?;
-        let start = match &query.key {
-            None => Some(Start::First),
-            Some(key) => match split_key(key) {
-                Some((ack_id, user)) => {
-                    self.queries.reader_by_ack_id(&message, ack_id, user).await?.map(|row| Start::At(row.position))
-                }
-                None => None,
-            },
-        };
-        let mut rows = Vec::new();
-        if let Some(start) = start {
-            let floor = counts.floor.as_ref();
-            let limit = query.limit + 1;
-            let order = ReaderOrder::Newest;
-            let selection = ReaderSelection { order, start, floor, snapshot: Snapshot::ALL, users: &[], limit };
-            rows = self.queries.readers(&message, &selection).await?;
-        }
-        let next_key = match rows.get(query.limit) {
-            Some(row) => Some(self.key_of(&message, &row.position).await?),
-            None => None,
-        };
-        rows.truncate(query.limit);
-        Ok(Some(AckPage {
-            ackmid: message.id,
-            userlist: rows.into_iter().map(|row| AckUser::new(row, self.easemob_string_lists)).collect(),
-            total: counts.distinct.min(u64::from(message.reader_cap)),
-            is_last: next_key.is_none(),
-            next_key: next_key.unwrap_or_default(),
-            timestamp: super::now().millis(),
-        }))
+        let receipts = self.queries.receipts(access.app(), &asked).await?.into_iter().next().unwrap_or_default();
+        let readers = KnownReaders::new(&message, &receipts, EventTime::MAX);
+        Ok(Some(AckPage::of(&readers, query, path.message.clone(), self.easemob_string_lists)))
     }
 }
 
-impl ApiState {
-    /// The key of the page that begins with this reader. Clients choose receipt ids, so several readers may share one: a
-    /// bare id would lead back to the newest of them, for ever.
-    async fn key_of(&self, message: &GroupMessage, position: &ReaderPosition) -> Result<String, ApiError> {
-        let ReaderPosition { ack_id, reader, .. } = position;
-        let found = self.queries.reader_by_ack_id(message, ack_id, None).await?;
-        let is_unambiguous = found.is_some_and(|row| row.position == *position);
-        Ok(if is_unambiguous { ack_id.clone() } else { format!("{ack_id}/{reader}") })
-    }
-}
-
-/// Receipt id and reader of a key; `/` stands in no id. `None` where either is longer than an id.
-fn split_key(key: &str) -> Option<(&str, Option<&str>)> {
+/// The place of the reader with this key among all readers, the newest first; of those who share a receipt id the newest
+/// one, unless the key names another. Clients choose receipt ids.
+fn place_of(readers: &[&StoredReceipt], key: &str) -> Option<usize> {
     let (ack_id, user) = key.split_once('/').map_or((key, None), |(ack_id, user)| (ack_id, Some(user)));
-    let may_exist = ack_id.len().max(user.map_or(0, str::len)) <= MAX_ID_BYTES;
-    may_exist.then_some((ack_id, user))
+    readers.iter().position(|receipt| {
+        let ReaderPosition { ack_id: own, reader, .. } = &receipt.row.position;
+        own == ack_id && user.is_none_or(|user| user == reader)
+    })
+}
+
+/// The key of the page that begins with the reader at a place. A bare receipt id that several share would lead back to
+/// the newest of them, for ever.
+fn key_of(readers: &[&StoredReceipt], place: usize) -> Option<String> {
+    let ReaderPosition { ack_id, reader, .. } = &readers.get(place)?.row.position;
+    let is_unambiguous = place_of(readers, ack_id) == Some(place);
+    Some(if is_unambiguous { ack_id.clone() } else { format!("{ack_id}/{reader}") })
 }
 
 impl AckPage {
+    /// A page of the readers retained; an empty last one where nobody has the key that it begins with.
+    fn of(readers: &KnownReaders<'_>, query: &AckQuery, ackmid: String, as_names: bool) -> Self {
+        let retained = readers.retained();
+        let all = readers.newest_first();
+        let start = query.key.as_deref().map_or(Some(0), |key| place_of(all, key)).unwrap_or(all.len());
+        let end = start.saturating_add(query.limit).min(retained.len());
+        let page = retained.get(start..end).unwrap_or_default();
+        let next_key = if end < retained.len() { key_of(all, end) } else { None };
+        Self {
+            ackmid,
+            userlist: page.iter().map(|receipt| AckUser::new(&receipt.row, as_names)).collect(),
+            total: retained.len() as u64,
+            is_last: next_key.is_none(),
+            next_key: next_key.unwrap_or_default(),
+            timestamp: super::now().millis(),
+        }
+    }
+
     fn empty(message: &str) -> Self {
         let timestamp = super::now().millis();
         Self { ackmid: message.to_owned(), is_last: true, timestamp, ..Self::default() }
@@ -222,16 +215,16 @@ impl AckPage {
 }
 
 impl AckUser {
-    fn new(row: ReaderRow, as_name: bool) -> Self {
-        let username = row.position.reader;
+    fn new(row: &ReaderRow, as_name: bool) -> Self {
+        let ReaderPosition { at, ack_id, reader } = &row.position;
         if as_name {
-            return Self::Name(username);
+            return Self::Name(reader.clone());
         }
         Self::Object {
-            username,
-            meta_id: row.position.ack_id,
-            timestamp: row.position.at,
-            ack_content: row.content.unwrap_or_default(),
+            username: reader.clone(),
+            meta_id: ack_id.clone(),
+            timestamp: *at,
+            ack_content: row.content.clone().unwrap_or_default(),
         }
     }
 }

@@ -1,18 +1,16 @@
 //! The HTTP endpoints: reader lists in seenby's own form and in the vendor's (DESIGN.md section 8).
 //!
 //! One file a resource; what all of them share:
-//! - `auth`: static and signed bearer tokens, and who may see which list; `access`: what every handler of an app's data takes first;
+//! - `auth`: static and signed bearer tokens; `access`: what every handler of an app's data takes first; `viewing`: who may
+//!   see which messages, for any number of them;
 //! - `error`: one enum of everything that can go wrong, and its two forms: problem documents (RFC 9457), and the
 //!   vendor's envelope under the vendor's path. Handlers only name the error; `layers` writes it, the framework's own
 //!   refusals among them, so that no body is ever anything but JSON: on any other the vendor's SDK never settles;
 //! - `rate_limit`: how much one caller and one app may ask;
-//! - `layers`: request ids, limits, time-outs, CORS, panics; `metrics`;
-//! - `query_string`, `parameters`: how requests are read; `cursor`: where the next page begins; `as_of`: how fresh an
-//!   answer is; `conditional`: what a client has already is not sent again;
-//! - `layers`: request ids, limits, time-outs, CORS, panics, request metrics;
+//! - `layers`: request ids, limits, time-outs, CORS, panics; `metrics`: what is counted of requests;
 //! - `viewing`: who may see which messages, for any number of them; `reader_page`: what is told of one;
 //! - `query_string`, `parameters`, `receipts_question`: how requests are read; `cursor`: where the next page begins;
-//!   `as_of`: how fresh an answer is;
+//!   `as_of`: how fresh an answer is; `conditional`: what a client has already is not sent again;
 //! - `openapi`, `description`: what the handlers say of themselves; `docs`: the same as a page for people;
 //! - `server`: accepts connections; `connection`: how long each lives.
 

@@ -116,22 +116,35 @@ pub(crate) fn fingerprint(conversation: &str, message: &str, query: &ReadersQuer
 }
 
 /// The receipts of a message as of a time, the newest reader first.
-struct KnownReaders<'a> {
+pub(crate) struct KnownReaders<'a> {
     newest_first: Vec<&'a StoredReceipt>,
+    /// How many are retained.
+    cap: usize,
     /// Position of the last one retained; `None` while none was evicted.
     floor: Option<&'a ReaderPosition>,
 }
 
 impl<'a> KnownReaders<'a> {
-    fn new(facts: &GroupMessageFacts<'a>, as_of: EventTime) -> Self {
+    /// Of those that there are, the ones that say "read" by then.
+    pub(crate) fn new(message: &StoredMessage, receipts: &'a MessageReceipts, as_of: EventTime) -> Self {
         let is_known = |receipt: &&StoredReceipt| receipt.row.position.at <= as_of.millis();
-        let mut newest_first: Vec<&StoredReceipt> = facts.receipts.reads.iter().filter(is_known).collect();
+        let mut newest_first: Vec<&StoredReceipt> = receipts.reads.iter().filter(is_known).collect();
         newest_first.sort_unstable_by(|one, other| other.row.position.cmp(&one.row.position));
-        let cap = facts.message.reader_cap as usize;
+        let cap = message.reader_cap as usize;
         let is_any_evicted = newest_first.len() > cap;
         let last_retained = cap.checked_sub(1).and_then(|last| newest_first.get(last)).filter(|_| is_any_evicted);
         let floor = last_retained.map(|receipt| &receipt.row.position);
-        Self { newest_first, floor }
+        Self { newest_first, cap, floor }
+    }
+
+    /// Every reader, the newest first.
+    pub(crate) fn newest_first(&self) -> &[&'a StoredReceipt] {
+        &self.newest_first
+    }
+
+    /// Those that newer ones have not pushed out.
+    pub(crate) fn retained(&self) -> &[&'a StoredReceipt] {
+        self.newest_first.get(..self.cap).unwrap_or(&self.newest_first)
     }
 
     fn users(&self, snapshot: Snapshot) -> HashSet<&'a str> {
@@ -163,7 +176,7 @@ impl ReaderPage {
             return Err(ApiError::AudienceUnknown);
         }
 
-        let known = KnownReaders::new(facts, as_of);
+        let known = KnownReaders::new(message, facts.receipts, as_of);
         let (readers, next) = page(facts, &known, query, cursor);
         let list = fingerprint(&message.key.conversation, &message.key.message, query);
         Ok(Self {

@@ -76,8 +76,7 @@ struct Fields<'a> {
     twice: u16,
 }
 
-// Indexing by a Field cannot go out of bounds: the array has one place for each.
-#[allow(clippy::indexing_slicing)]
+#[expect(clippy::indexing_slicing, reason = "the array has one place for each field")]
 impl<'a> Index<Field> for Fields<'a> {
     type Output = Option<Value<'a>>;
 
@@ -87,7 +86,7 @@ impl<'a> Index<Field> for Fields<'a> {
     }
 }
 
-#[allow(clippy::indexing_slicing)]
+#[expect(clippy::indexing_slicing, reason = "as above")]
 impl IndexMut<Field> for Fields<'_> {
     #[inline]
     fn index_mut(&mut self, field: Field) -> &mut Self::Output {

@@ -1,5 +1,6 @@
 //! Making the effects of a flush visible together with its offsets.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -215,16 +216,54 @@ impl EffectProducer {
     }
 }
 
-/// Effects first, then the group's commit: for brokers without transactions. A crash in between repeats the effects.
+/// Effects first, then the group's commit: for brokers without transactions. A crash in between repeats the effects; a
+/// commit that is tried again does not.
 pub struct PlainCommitter {
     producer: EffectProducer,
     group: KafkaGroup,
+    told: Told,
 }
+
+/// What of the flush tried last is acknowledged.
+#[derive(Default)]
+struct Told {
+    flush: FlushIdentity,
+    partitions: BTreeSet<PartitionId>,
+}
+
+/// Each partition of a flush with where it ends and how many bytes it tells: what follows from the log is the same then.
+type FlushIdentity = Vec<(PartitionId, Offset, usize)>;
 
 impl PlainCommitter {
     /// For the pipeline whose consumer `group` belongs to.
     pub fn create(config: &Config, group: KafkaGroup) -> Result<Self, SourceError> {
-        Ok(Self { producer: EffectProducer::create(&config.kafka, None)?, group })
+        Ok(Self { producer: EffectProducer::create(&config.kafka, None)?, group, told: Told::default() })
+    }
+
+    /// Tells what the partitions owned have to tell and this flush has not told yet.
+    fn tell(
+        &mut self,
+        effects: &[PartitionEffects],
+        is_owned: &dyn Fn(PartitionId) -> bool,
+    ) -> Result<(), CommitError> {
+        let identity = |effects: &PartitionEffects| (effects.partition, effects.next_offset, effects.outbox.bytes());
+        let flush: FlushIdentity = effects.iter().map(identity).collect();
+        if self.told.flush != flush {
+            self.told = Told { flush, partitions: BTreeSet::new() };
+        }
+        let is_untold = |effects: &&PartitionEffects| {
+            is_owned(effects.partition) && !self.told.partitions.contains(&effects.partition)
+        };
+        let untold: Vec<&PartitionEffects> = effects.iter().filter(is_untold).collect();
+        let doing = "writing notifications and rejections";
+        match self.producer.produce(untold.iter().copied()) {
+            Produced::All => {
+                self.told.partitions.extend(untold.iter().map(|effects| effects.partition));
+                Ok(())
+            }
+            Produced::Failed(reason) => Err(CommitError::Aborted { doing, reason }),
+            Produced::Refused(reason) => Err(CommitError::Refused { doing, reason }),
+        }
     }
 }
 
@@ -235,12 +274,7 @@ impl Committer for PlainCommitter {
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError> {
         reach(FailPoint::PlainProduce);
-        let doing = "writing notifications and rejections";
-        match self.producer.produce(effects.iter().filter(|effects| is_owned(effects.partition))) {
-            Produced::All => {}
-            Produced::Failed(reason) => return Err(CommitError::Aborted { doing, reason }),
-            Produced::Refused(reason) => return Err(CommitError::Refused { doing, reason }),
-        }
+        self.tell(effects, is_owned)?;
         let positions: Vec<_> = effects
             .iter()
             .filter(|effects| is_owned(effects.partition))
@@ -256,6 +290,7 @@ impl Committer for PlainCommitter {
             SourceError::Unavailable { .. } => CommitError::Aborted { doing, reason: error.to_string() },
             error => CommitError::Refused { doing, reason: error.to_string() },
         })?;
+        self.told = Told::default();
         reach(FailPoint::PlainEnd);
         Ok(())
     }

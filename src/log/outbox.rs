@@ -355,6 +355,7 @@ mod tests {
         assert_eq!(header("hash"), Some(hex::encode(Sha256::digest(&value)).as_str()));
         assert_eq!(header("words"), None);
     }
+
     #[test]
     fn a_reason_is_cut_before_it_makes_the_record_too_large() {
         let detail = "é".repeat(MAX_DETAIL_BYTES);

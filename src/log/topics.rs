@@ -129,7 +129,7 @@ async fn create(
     Ok(())
 }
 
-/// Quota days, lag and the skew check go by the record's time: it should be the broker's, not the producer's.
+/// The ledger's hours, lag and the skew check go by the record's time: it should be the broker's, not the producer's.
 async fn check_times(admin: &AdminClient<DefaultClientContext>, events: &str) {
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let described = admin.describe_configs([&ResourceSpecifier::Topic(events)], &options).await;

@@ -19,12 +19,15 @@ use crate::observe::{FailPoint, reach};
 /// Rows are handed to the connection in pieces of this size.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// How often a statement on its way asks whether somebody still waits for it.
+const WANTED_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A ClickHouse server. Blocks its thread; the connections are driven by the given runtime.
-#[derive(Debug)]
 pub struct ClickHouseStore {
     config: ClickHouseConfig,
     runtime: Handle,
     client: Client,
+    is_wanted: Box<dyn Fn() -> bool + Send>,
 }
 
 impl ClickHouseStore {
@@ -32,7 +35,13 @@ impl ClickHouseStore {
     /// threads that are none of `runtime`'s own.
     pub fn new(config: ClickHouseConfig, runtime: Handle) -> Self {
         let client = connect(&config);
-        Self { config, runtime, client }
+        Self { config, runtime, client, is_wanted: Box::new(|| true) }
+    }
+
+    /// Lets statements end with [`StoreError::Stopped`] once nobody waits for them any more, however long they might take.
+    #[must_use]
+    pub fn while_wanted(self, is_wanted: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { is_wanted: Box::new(is_wanted), ..self }
     }
 
     /// Runs statements to their end; after a failure the next ones find a fresh connection.
@@ -40,7 +49,17 @@ impl ClickHouseStore {
         &mut self,
         statements: impl AsyncFnOnce(&Client, Duration) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let result = self.runtime.block_on(statements(&self.client, statement_timeout(&self.config)));
+        let unwanted = async {
+            while (self.is_wanted)() {
+                tokio::time::sleep(WANTED_INTERVAL).await;
+            }
+        };
+        let result = self.runtime.block_on(async {
+            tokio::select! {
+                result = statements(&self.client, statement_timeout(&self.config)) => result,
+                () = unwanted => Err(StoreError::Stopped),
+            }
+        });
         if result.is_err() {
             self.client = connect(&self.config);
         }

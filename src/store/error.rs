@@ -111,8 +111,8 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Reading partitions back was given up by who asked for it.
-    #[error("reading back was stopped")]
+    /// A statement was given up by who asked for it.
+    #[error("nobody waits for it any more")]
     Stopped,
 }
 

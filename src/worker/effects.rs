@@ -12,7 +12,7 @@ use super::ownership::Ownership;
 use crate::event::PartitionId;
 use crate::log::{CommitError, Committer};
 use crate::observe::{FailPoint, reach};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The first pause before a repetition, doubled from one to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -97,6 +97,7 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
             }
             match self.store.write(&flush.rows) {
                 Ok(()) => break,
+                Err(StoreError::Stopped) => return Ok(()),
                 Err(error) => self.hold("insert", tried_since, &mut pause, error.into())?,
             }
         }

@@ -226,8 +226,10 @@ impl Connect for KafkaAndClickHouse {
         })
     }
 
-    fn store(&mut self) -> ClickHouseStore {
+    fn store(&mut self, ownership: &Ownership) -> ClickHouseStore {
+        let ownership = ownership.clone();
         ClickHouseStore::new(self.config.clickhouse.clone(), self.runtime.clone())
+            .while_wanted(move || !ownership.is_abandoned())
     }
 
     fn log_reader(&mut self) -> LogReaderOnDemand {

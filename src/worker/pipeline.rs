@@ -56,8 +56,9 @@ pub trait Connect: Send {
     /// What the broker said.
     fn committer(&mut self, group: <Self::Source as Source>::Group) -> Result<Self::Committer, WorkerError>;
 
-    /// A new store; it connects when it is used.
-    fn store(&mut self) -> Self::Store;
+    /// A new store; it connects when it is used. What it does ends soon once `ownership` is abandoned, however long
+    /// ClickHouse may take: the pipeline waits for it.
+    fn store(&mut self, ownership: &Ownership) -> Self::Store;
 
     /// A new reader of the log; it connects when it is used.
     fn log_reader(&mut self) -> Self::LogReader;
@@ -178,7 +179,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             self.settings.clone();
         let ownership = Ownership::with_duty(self.duty.clone());
         let mut effects = Effects::new(
-            self.connect.store(),
+            self.connect.store(&ownership),
             committer,
             self.clock.clone(),
             ownership.clone(),
@@ -187,7 +188,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             flush_deadline,
         );
         let mut hydrator = Hydrator::new(
-            self.connect.store(),
+            self.connect.store(&ownership),
             source.group(),
             self.connect.log_reader(),
             HydrationSettings {

@@ -76,6 +76,15 @@ fn a_demo_with_exit_proves_that_all_adds_up_and_leaves_nothing() {
     for shown in ["produced = outcomes in the ledger", "everything adds up", "readers of message"] {
         assert!(stdout.contains(shown), "no {shown:?} in {stdout}");
     }
+    // Every table is beside a sum that is not nothing.
+    for table in
+        ["messages", "receipts", "recalls", "changes", "copies", "marks", "rejections", "waits", "ends of waits"]
+    {
+        let line = stdout.lines().find(|line| line.contains(&format!("= {table} in the table")));
+        let line = line.unwrap_or_else(|| panic!("no check of {table} in {stdout}"));
+        let figures: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        assert!(figures[0] > 0 && figures[0] == figures[1] && line.ends_with("ok"), "{line}");
+    }
     assert_eq!(demo.left(), [""; 0]);
 }
 

@@ -4,12 +4,31 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use seenby::config::Delivery;
+use seenby::event::CONTROL_HEADER;
+use seenby::fold::Outcome;
+use sha2::{Digest as _, Sha256};
 
-use crate::support::bad_records::bad_records;
+use crate::support::bad_records::{BadRecord, bad_records};
 use crate::support::events::{MINUTE, group_message, group_read, policy};
 use crate::support::worker::{Deployment, TopicRecord};
 
 const PARTITIONS: u32 = 4;
+
+/// The longest value that a rejection keeps whole.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// Partition and offset of a bad record in its topic.
+fn place_of(bad: &BadRecord, events: &[TopicRecord]) -> [String; 2] {
+    let partition = bad.partition(PARTITIONS).get();
+    let is_it = |event: &&TopicRecord| {
+        let control = event.headers.get(CONTROL_HEADER);
+        event.partition == partition
+            && (&event.key, &event.value) == (&bad.record.key, &bad.record.value)
+            && control == bad.record.control.as_ref()
+    };
+    let event = events.iter().find(is_it).unwrap_or_else(|| panic!("{} is not in the topic", bad.name));
+    [event.partition.to_string(), event.offset.to_string()]
+}
 
 #[test]
 fn every_bad_record_is_rejected_with_its_reason_and_every_good_one_counts() {
@@ -50,22 +69,26 @@ fn every_bad_record_is_rejected_with_its_reason_and_every_good_one_counts() {
         *found.entry(rejection.headers["outcome"].clone()).or_insert(0) += 1;
     }
     assert_eq!(found, expected);
+    let events = deployment.events();
     for bad in table.iter().filter(|bad| bad.outcome.is_rejected()) {
-        let of_it = |rejection: &&TopicRecord| {
-            let start = bad.record.value.get(..64 * 1024).unwrap_or(&bad.record.value);
-            rejection.value == start
-                && rejection.key == bad.record.key
-                && rejection.headers["partition"] == bad.partition(PARTITIONS).get().to_string()
-                && rejection.headers.get("detail").is_none_or(|detail| detail.starts_with(bad.field))
+        let place = place_of(bad, &events);
+        let is_of_it = |rejection: &&TopicRecord| {
+            let header = |name: &str| rejection.headers[name].clone();
+            [header("partition"), header("offset")] == place
         };
-        let rejection = rejections.iter().find(of_it);
-        let rejection = rejection.unwrap_or_else(|| panic!("no rejection for {}", bad.name));
-        assert_eq!(rejection.headers["outcome"], bad.outcome.name(), "{}", bad.name);
-        assert_eq!(rejection.headers["topic"], deployment.config.kafka.topics.events);
-        assert!(rejection.headers["offset"].parse::<u64>().is_ok());
-        let is_cut = bad.record.value.len() > 64 * 1024;
-        let length = rejection.headers.get("length").map(|length| length.parse::<usize>().unwrap());
-        assert_eq!(length, is_cut.then_some(bad.record.value.len()), "{}", bad.name);
+        let of_it: Vec<&TopicRecord> = rejections.iter().filter(is_of_it).collect();
+        let [rejection] = of_it[..] else { panic!("{} rejections for {} at {place:?}", of_it.len(), bad.name) };
+        let header = |name: &str| rejection.headers.get(name).map(String::as_str);
+        let value = &bad.record.value;
+        let is_cut = value.len() > MOST_KEPT;
+        assert_eq!(rejection.key, bad.record.key, "{}", bad.name);
+        assert_eq!(rejection.value, value[..value.len().min(MOST_KEPT)], "{}", bad.name);
+        assert_eq!(header("outcome"), Some(bad.outcome.name()), "{}", bad.name);
+        assert_eq!(header("topic"), Some(deployment.config.kafka.topics.events.as_str()));
+        let names_the_field = header("detail").map(|detail| detail.starts_with(&format!("{}: ", bad.field)));
+        assert_eq!(names_the_field, (bad.outcome == Outcome::Malformed).then_some(true), "{}: {rejection:?}", bad.name);
+        assert_eq!(header("length"), is_cut.then(|| value.len().to_string()).as_deref(), "{}", bad.name);
+        assert_eq!(header("hash"), is_cut.then(|| hex::encode(Sha256::digest(value))).as_deref(), "{}", bad.name);
     }
     let rows = deployment.number("SELECT uniqExact(partition, offset, own_offset) FROM rejections");
     assert_eq!(rows, rejections.len() as u64);

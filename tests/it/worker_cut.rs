@@ -12,7 +12,7 @@ use seenby::log::{
 use seenby::observe::Telemetry;
 use seenby::store::ClickHouseStore;
 use seenby::worker::{
-    CleaningDuty, Connect, Pipeline, PipelineSettings, StopSignal, SystemClock, WorkerError, WorkerMetrics,
+    CleaningDuty, Connect, Ownership, Pipeline, PipelineSettings, StopSignal, SystemClock, WorkerError, WorkerMetrics,
 };
 
 use crate::support::events::{NOON, group_message, group_read, policy};
@@ -74,8 +74,10 @@ impl Connect for CutParts {
         Ok(CutCommitter { real, cut: self.cut, cuts_left: Arc::clone(&self.cuts_left) })
     }
 
-    fn store(&mut self) -> ClickHouseStore {
+    fn store(&mut self, ownership: &Ownership) -> ClickHouseStore {
+        let ownership = ownership.clone();
         ClickHouseStore::new(self.config.clickhouse.clone(), self.runtime.handle().clone())
+            .while_wanted(move || !ownership.is_abandoned())
     }
 
     fn log_reader(&mut self) -> KafkaLogReader {

@@ -16,6 +16,8 @@ use crate::support::worker::{Deployment, PATIENCE, WorkerProcess, load, open_pol
 /// A flush is tried at one of its first so many comings to a place.
 const FLUSHES: u32 = 12;
 
+const PARTITIONS: u32 = 4;
+
 /// What brings a worker to a place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Occasion {
@@ -60,20 +62,28 @@ struct Fed {
     messages: usize,
     readers: usize,
     rest: std::vec::IntoIter<OwnedRecord>,
+    /// Records of all partitions so far.
+    fed: u64,
 }
 
 impl Fed {
     fn new(point: FailPoint, delivery: Delivery, messages: usize, readers: usize) -> Self {
         let test = format!("fail_{}", point.name().replace('.', "_"));
-        let mut deployment = Deployment::new(&test, 4, delivery);
+        let mut deployment = Deployment::new(&test, PARTITIONS, delivery);
         deployment.config.worker.flush_interval_ms = 5;
         deployment.produce(&[open_policy()]);
-        Self { deployment, messages, readers, rest: load(messages, readers).into_iter() }
+        Self { deployment, messages, readers, rest: load(messages, readers).into_iter(), fed: u64::from(PARTITIONS) }
     }
 
     fn feed(&mut self, records: usize) {
         let piece: Vec<_> = self.rest.by_ref().take(records).collect();
         self.deployment.produce(&piece);
+        self.fed += piece.len() as u64;
+    }
+
+    /// Whether all that was fed has its rows. What is fed then comes in a flush of its own, however slowly a worker starts.
+    fn is_counted(&self) -> bool {
+        self.deployment.outcomes().values().sum::<u64>() >= self.fed
     }
 
     fn armed(&self, instance: &str, point: FailPoint, spared: u32) -> WorkerProcess {
@@ -89,8 +99,10 @@ impl Fed {
                 break status;
             }
             assert!(Instant::now() < deadline, "{point:?} was not met");
-            self.feed(10);
-            std::thread::sleep(Duration::from_millis(20));
+            if self.is_counted() {
+                self.feed(10);
+            }
+            std::thread::sleep(Duration::from_millis(5));
         };
         assert_eq!(status.signal(), Some(libc::SIGABRT), "{point:?}: {status}");
     }

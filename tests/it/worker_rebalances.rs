@@ -23,23 +23,38 @@ fn a_member_that_joins_aborts_an_open_transaction_which_is_repeated() {
     deployment.config.worker.session_timeout_ms = ENDLESS_SESSION_MILLIS;
     deployment.config.worker.max_poll_interval_ms = ENDLESS_SESSION_MILLIS;
     deployment.produce(&[open_policy()]);
-    // Long enough for the other one to join: the generation of the offsets is over then.
-    let stall = [("FAILPOINTS", "transaction.offsets=5*off->1*sleep(8000)->off")];
-    let worker = deployment.spawn_with("worker-1", &[], &stall);
+    // Mostly long enough for the other one to join: the generation of the offsets is over then. Where it came too late it
+    // leaves, and comes again with the next one.
+    const STALLS: usize = 4;
+    let stall = ["5*off", "1*sleep(11000)"].repeat(STALLS).join("->");
+    let stall = format!("transaction.offsets={stall}->off");
+    let worker = deployment.spawn_with("worker-1", &[], &[("FAILPOINTS", &stall)]);
     wait_until("the first member reads everything", || worker.metric("seenby_partitions", "") as u64 == 4);
 
     let records = load(200, 30);
-    let (first, second) = records.split_at(records.len() / 2);
-    for piece in first.chunks(200) {
-        deployment.produce(piece);
-    }
-    let other = deployment.start_as("worker-2");
-    deployment.produce(second);
-    wait_until("the partitions were not shared", || {
-        (worker.metric("seenby_partitions", "") as u64, other.metric("seenby_partitions") as u64) == (2, 2)
-    });
+    let mut pieces = records.chunks(100);
+    let mut produced = 4;
+    let mut stalls = 0;
+    let other = loop {
+        while !stands_open(&deployment, produced) {
+            let piece = pieces.next().expect("a transaction stood open long ago");
+            deployment.produce(piece);
+            produced += piece.len() as u64;
+        }
+        stalls += 1;
+        let other = deployment.start_as("worker-2");
+        wait_until("the partitions were not shared", || {
+            (worker.metric("seenby_partitions", "") as u64, other.metric("seenby_partitions") as u64) == (2, 2)
+        });
+        if worker.metric("seenby_retries_total", r#"stage="commit""#) >= 1.0 {
+            break other;
+        }
+        assert!(stalls < STALLS, "no transaction met the rebalance");
+        other.stop(true).unwrap();
+        wait_until("the partitions did not come back", || worker.metric("seenby_partitions", "") as u64 == 4);
+    };
+    pieces.for_each(|piece| deployment.produce(piece));
     deployment.assert_exactly_once(200, 30);
-    assert!(worker.metric("seenby_retries_total", r#"stage="commit""#) >= 1.0, "the transaction met the rebalance");
     assert_eq!(worker.metric("seenby_pipeline_restarts_total", "") as u64, 0, "a rebalance is no failure");
     assert_eq!(other.metric("seenby_pipeline_restarts_total") as u64, 0);
     other.stop(true).unwrap();

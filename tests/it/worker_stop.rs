@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use seenby::config::Delivery;
 
-use crate::support::worker::{Deployment, load, open_policy};
+use crate::support::faulty_clickhouse::{Fault, FaultyClickHouse};
+use crate::support::worker::{Deployment, PATIENCE, load, open_policy};
 
 const MESSAGES: usize = 800;
 const READERS: usize = 15;
@@ -44,6 +45,42 @@ fn stopped_at_any_moment_of_its_start_it_ends_at_once() {
     }
     let worker = deployment.start();
     deployment.produce(&[open_policy()]);
+    deployment.produce(&load(20, 2));
+    deployment.assert_exactly_once(20, 2);
+    worker.stop(true).unwrap();
+}
+
+#[test]
+fn stopped_while_clickhouse_is_silent_it_waits_for_no_answer() {
+    let mut deployment = Deployment::new("stopped_in_silence", 4, Delivery::ExactlyOnce);
+    let relay = FaultyClickHouse::before(&deployment.config.clickhouse.url);
+    deployment.config.clickhouse.url.clone_from(&relay.url);
+    // Whoever waits for an answer is not there within anybody's patience.
+    deployment.config.clickhouse.timeout_ms = 600_000;
+    let wait_until_asked = |before: u64| {
+        let deadline = Instant::now() + PATIENCE;
+        while relay.met() == before {
+            assert!(Instant::now() < deadline, "ClickHouse is not asked");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+
+    relay.set(Fault::SilentToQuestions);
+    let worker = deployment.start();
+    wait_until_asked(0);
+    worker.stop(true).unwrap();
+
+    relay.set(Fault::None);
+    let worker = deployment.start();
+    worker.wait_until_ready();
+    let met = relay.met();
+    relay.set(Fault::Silence);
+    deployment.produce(&[open_policy()]);
+    wait_until_asked(met);
+    worker.stop(true).unwrap();
+
+    relay.set(Fault::None);
+    let worker = deployment.start();
     deployment.produce(&load(20, 2));
     deployment.assert_exactly_once(20, 2);
     worker.stop(true).unwrap();

@@ -1,13 +1,12 @@
-//! Who asks, and who may see which list.
+//! Who asks.
 //!
 //! A bearer token is one of the configuration's (`static_tokens`), or one that an issuer signed (`signed_tokens`, with
-//! the public keys of `key_set`, which `key_source` brings and keeps fresh). `viewers` is the policy's own rule.
+//! the public keys of `key_set`, which `key_source` brings and keeps fresh).
 
 mod key_set;
 mod key_source;
 mod signed_tokens;
 mod static_tokens;
-mod viewers;
 
 use axum::http::{HeaderMap, header};
 

@@ -11,18 +11,28 @@ use super::DemoError;
 use super::effects::{Effects, EffectsReader};
 use super::stack::Stack;
 use crate::dev::simulator::Produced;
+use crate::event::EventType;
 use crate::fold::Outcome;
-use crate::store::ledger;
+use crate::store::ledger::{self, LedgerTotal};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the last notifications may take to be read back.
 const LAST_EFFECTS: Duration = Duration::from_secs(10);
 
+/// What becomes of a message that has a row.
+const ACCEPTED: [Outcome; 5] =
+    [Outcome::Stored, Outcome::Opened, Outcome::NotOpen, Outcome::PermissionDenied, Outcome::QuotaExceeded];
+
 /// Facts in the tables.
 #[derive(Row, Deserialize)]
 struct Rows {
+    messages: u64,
     receipts: u64,
+    recalls: u64,
+    roster_changes: u64,
+    policies: u64,
+    marks: u64,
     rejections: u64,
     parked: u64,
     settlements: u64,
@@ -73,6 +83,19 @@ impl Reconciliation {
                 .map(|(_, (records, settled))| records + settled)
                 .sum()
         };
+        let of = |types: &[EventType], outcomes: &[Outcome]| -> u64 {
+            let is_meant = |total: &&LedgerTotal| {
+                EventType::from_name(&total.event_type).is_some_and(|event_type| types.contains(&event_type))
+                    && Outcome::from_name(&total.outcome).is_some_and(|outcome| outcomes.contains(&outcome))
+            };
+            totals.iter().filter(is_meant).map(|total| total.total).sum()
+        };
+        let accepted = of(&[EventType::Message], &ACCEPTED);
+        let recalled = of(&[EventType::Recall], &[Outcome::Applied]);
+        let roster_types = [EventType::Member, EventType::Roster, EventType::GroupDestroyed];
+        let moved = of(&roster_types, &[Outcome::Applied, Outcome::NoChange]);
+        let policies = of(&[EventType::Policy], &[Outcome::Applied]);
+        let marked = of(&[EventType::ConversationRead], &[Outcome::Applied]);
         let counted = both(&|outcome| outcome == Outcome::Counted);
         let rejected = both(&Outcome::is_rejected);
         let parked = by_outcome.get(Outcome::Parked.name()).map_or(0, |(records, _)| *records);
@@ -87,6 +110,11 @@ impl Reconciliation {
                 left: produced.records,
                 right: by_outcome.values().map(|(records, _)| records).sum(),
             },
+            Check { what: "messages accepted = messages in the table", left: accepted, right: rows.messages },
+            Check { what: "recalls applied = recalls in the table", left: recalled, right: rows.recalls },
+            Check { what: "roster events = changes in the table", left: moved, right: rows.roster_changes },
+            Check { what: "policies applied = copies in the table", left: policies, right: rows.policies },
+            Check { what: "marks applied = marks in the table", left: marked, right: rows.marks },
             Check { what: "counted = receipts in the table", left: counted, right: rows.receipts },
             Check { what: "counted = readers in notifications", left: counted, right: told(&["delivered", "read"]) },
             Check {

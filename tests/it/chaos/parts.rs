@@ -172,9 +172,10 @@ impl<'a> Cluster<'a> {
         running.iter().for_each(|worker| self.signal(*worker, "CONT"));
     }
 
-    /// Everything is there again, and stays.
+    /// Everything is there again, and stays; but where nobody was sending while connections were to be cut, one is cut
+    /// in the middle of what is written now.
     pub fn calm(&mut self) {
-        self.gate.set(Passage::Open);
+        self.gate.set(if self.gate.cuts() == 0 { Passage::CutAfter(0) } else { Passage::Open });
         self.servers.start_kafka();
         self.servers.start_clickhouse();
         self.supervise();

@@ -386,10 +386,10 @@ impl RunningWorker {
     /// Finishes the flush and ends.
     pub fn stop(self, leave: bool) -> Result<(), WorkerError> {
         self.worker.stop_signal().request(leave);
-        self.worker.join()
+        self.join()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends.
     pub fn join(self) -> Result<(), WorkerError> {
         let (ended, end) = std::sync::mpsc::channel();
         std::thread::spawn(move || ended.send(self.worker.join()));
