@@ -22,13 +22,13 @@ use self::usage::Watch;
 #[derive(Clone, Debug, clap::Parser)]
 pub(crate) struct Settings {
     /// Records that are loaded: simulated traffic, through Kafka and a worker
-    #[arg(long, env = "LOAD_EVENTS", default_value_t = 7_400_000)]
+    #[arg(long, env = "LOAD_EVENTS", default_value_t = 8_300_000)]
     pub(crate) events: u64,
     /// Days over which they are spread
     #[arg(long, default_value_t = 30)]
     pub(crate) days: u32,
     /// Groups of the loaded traffic: the fewer, the larger
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 36)]
     pub(crate) groups: u32,
     /// Records a second that the worker takes in meanwhile; 0 for none
     #[arg(long, default_value_t = 20_000)]
