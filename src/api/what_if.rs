@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::access::Access;
 use super::as_of::AppAsOf;
+use super::description::Id;
 use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::AppPath;
 use super::json_body::require_json;
@@ -51,7 +52,7 @@ pub(crate) struct WhatIfBody {
     /// taken to be in force for every record of the range.
     policy: Policy,
     /// Only records of this group.
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Option<Id>)]
     group: Option<String>,
 }
 

@@ -34,10 +34,11 @@ pub(super) struct Part {
 pub(super) struct Parts {
     /// Whether the store is still empty.
     pub(super) is_new: bool,
-    pub(super) kafka: Part,
-    pub(super) clickhouse: Part,
-    pub(super) worker: Part,
+    // Those that use others end before them.
     pub(super) api: Part,
+    pub(super) worker: Part,
+    pub(super) clickhouse: Part,
+    pub(super) kafka: Part,
     /// Reads the tables.
     pub(super) tables: Client,
     /// Asks the API.
