@@ -53,6 +53,7 @@ const MIGRATIONS: &[Migration] = migrations![
     21 "0021_recalls_erasures",
     22 "0022_policies_inserted_at",
     23 "0023_erasure_sweeps",
+    24 "0024_messages_blocks",
 ];
 
 /// The file that creates a table.

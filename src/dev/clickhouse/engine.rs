@@ -1,7 +1,8 @@
 //! The engine in this process, and sessions of it.
 //!
-//! A session is one connection and serves one statement: opening it takes 0.3 ms, and what a statement sets (its
-//! database, its settings) goes with it, as it does over HTTP to a server.
+//! A session is one connection with a database and settings in force, as they come with a statement over HTTP to a server.
+//! Opening it and putting them in force are statements of their own that cost as much as a small question, so a session
+//! that ended well waits for the next statement with the same ones.
 
 // Calls through the C interface of `ffi`.
 #![allow(unsafe_code)]
@@ -10,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::{ptr, slice};
+use std::{mem, ptr, slice};
 
 use bytes::Bytes;
 
@@ -120,6 +121,20 @@ pub(super) struct Engine {
     path_argument: CString,
     /// Keeps the engine up between sessions: with the last connection it would shut down.
     keeper: SharedConnection,
+    /// Sessions that wait for a statement, the one used last at the end.
+    idle: Mutex<Vec<Session>>,
+}
+
+/// Sessions that wait: more than the statements that run at once in one process's tests, each a few KiB.
+const MOST_IDLE: usize = 48;
+
+/// What is in force in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scope {
+    database: Option<String>,
+    settings: Vec<(String, String)>,
+    /// Whether its statements can be found among those that run.
+    is_marked: bool,
 }
 
 /// The pointer of a connection that is only ever closed.
@@ -165,10 +180,11 @@ impl Engine {
             .map_err(|_| EngineError::FolderName { path: folder.to_path_buf() })?;
         let keeper =
             connect(&functions, &path_argument).ok_or_else(|| EngineError::Connect { path: folder.to_path_buf() })?;
-        Ok(Self { functions, folder: folder.to_path_buf(), path_argument, keeper: SharedConnection(keeper) })
+        let keeper = SharedConnection(keeper);
+        Ok(Self { functions, folder: folder.to_path_buf(), path_argument, keeper, idle: Mutex::default() })
     }
 
-    /// Opens a session in `database` with `settings` in force.
+    /// A session in `database` with `settings` in force, whose statements can be killed where it is marked.
     ///
     /// # Errors
     /// ClickHouse's exception where the database, a setting or its value is unknown.
@@ -176,26 +192,63 @@ impl Engine {
         &'static self,
         database: Option<&str>,
         settings: &[(String, String)],
+        is_marked: bool,
     ) -> Result<Session, Exception> {
+        let is_fit = |scope: &Scope| {
+            scope.is_marked == is_marked && scope.database.as_deref() == database && scope.settings == settings
+        };
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = idle.iter().rposition(|session| is_fit(&session.scope)) {
+            return Ok(idle.remove(found));
+        }
+        drop(idle);
+
         let connection = connect(&self.functions, &self.path_argument)
             .ok_or_else(|| Exception::new(210, "NETWORK_ERROR", "The engine gave no connection."))?;
-        let mut session = Session { functions: &self.functions, connection };
+        let scope = Scope { database: database.map(str::to_owned), settings: settings.to_vec(), is_marked };
+        let mark = is_marked.then(|| uuid::Uuid::new_v4().simple().to_string());
+        let mut session = Session { functions: &self.functions, connection, scope, mark };
         if let Some(database) = database {
             session.execute(&Statement::plain(&format!("USE {}", quoted_name(database))))?;
         }
-        if !settings.is_empty() {
-            let assignments: Vec<String> = settings
-                .iter()
-                .map(|(name, value)| format!("{} = {}", quoted_name(name), quoted_text(value)))
-                .collect();
+        let mark = session.mark.as_deref().map(|mark| (MARK_SETTING, mark));
+        let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let assignments: Vec<String> = settings
+            .chain(mark)
+            .map(|(name, value)| format!("{} = {}", quoted_name(name), quoted_text(value)))
+            .collect();
+        if !assignments.is_empty() {
             session.execute(&Statement::plain(&format!("SET {}", assignments.join(", "))))?;
         }
         Ok(session)
     }
 
+    /// Takes a session back whose statement has ended well and has left everything in it as it was.
+    pub(super) fn keep(&self, session: Session) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(session);
+        // The one that nobody has wanted for the longest time.
+        let superfluous = (idle.len() > MOST_IDLE).then(|| idle.remove(0));
+        drop(idle);
+        drop(superfluous);
+    }
+
+    /// Asks the engine to end the statement of the session with this mark.
+    ///
+    /// # Errors
+    /// ClickHouse's exception.
+    pub(super) fn kill(&'static self, mark: &str) -> Result<(), Exception> {
+        let mut session = self.session(None, &[], false)?;
+        let kill = format!("KILL QUERY WHERE Settings['{MARK_SETTING}'] = {} ASYNC", quoted_text(mark));
+        session.execute(&Statement::plain(&kill))?;
+        self.keep(session);
+        Ok(())
+    }
+
     /// Closes the connection that keeps the engine up. For the way out of the process only.
     pub(super) fn close_for_exit() {
         if let Some(engine) = ENGINE.get() {
+            drop(mem::take(&mut *engine.idle.lock().unwrap_or_else(PoisonError::into_inner)));
             // SAFETY: the pointer came from `connect` and nothing uses it after this; the process ends next.
             unsafe { (engine.functions.close)(engine.keeper.0) };
         }
@@ -208,13 +261,26 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// One connection, for one statement.
+/// By which the statements of a marked session are found: the engine numbers them itself.
+const MARK_SETTING: &str = "log_comment";
+
+/// One connection, for one statement at a time.
 pub(super) struct Session {
     functions: &'static Functions,
     connection: *mut Connection,
+    scope: Scope,
+    mark: Option<String>,
 }
 
+// SAFETY: a connection is bound to no thread; its owner alone uses it.
+unsafe impl Send for Session {}
+
 impl Session {
+    /// What [`Engine::kill`] finds its statement by, where it is marked.
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
+    }
+
     /// Runs a statement and gives its whole answer.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! ClickHouse's HTTP interface before the engine.
 
+use std::mem;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::engine::{Answer, Engine, Exception, Statement};
+use super::engine::{Answer, Engine, Exception, Session, Statement};
 use super::request::{self, Chunking, Parameters};
 
 /// Statements that run at once; more of them wait. Each holds a thread.
@@ -103,17 +103,14 @@ async fn run(
 }
 
 /// Runs a statement that is whole, sending its answer as it is made where the format allows that.
-async fn query(front: Front, mut parameters: Parameters, sql: Vec<u8>) -> Result<Response, Exception> {
+async fn query(front: Front, parameters: Parameters, sql: Vec<u8>) -> Result<Response, Exception> {
     let permit = permit(&front).await?;
-    let abandonment = parameters.ends_with_its_client().then(|| Abandonment::new(front.engine, &mut parameters));
-    let has_ended = abandonment.as_ref().map(|abandonment| Arc::clone(&abandonment.has_ended));
+    let abandonment = parameters.ends_with_its_client().then(|| Abandonment::new(front.engine));
+    let progress = abandonment.as_ref().map(|abandonment| Arc::clone(&abandonment.progress));
     let (head_sender, head) = oneshot::channel();
     let (chunk_sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let thread = tokio::task::spawn_blocking(move || {
-        run_query(front.engine, &parameters, &sql, head_sender, &chunk_sender);
-        if let Some(has_ended) = has_ended {
-            has_ended.store(true, Ordering::Release);
-        }
+        run_query(front.engine, &parameters, &sql, progress.as_deref(), head_sender, &chunk_sender);
         drop(permit);
     });
     match head.await {
@@ -134,34 +131,58 @@ async fn query(front: Front, mut parameters: Parameters, sql: Vec<u8>) -> Result
 /// kills the statement unless that has ended.
 struct Abandonment {
     engine: &'static Engine,
-    /// The mark by which the statement is found among those that run: the engine numbers them itself.
-    mark: String,
-    has_ended: Arc<AtomicBool>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// How far a statement is that ends with its client.
+enum Progress {
+    /// It has no session yet.
+    Waiting,
+    /// It runs, and is found by this mark.
+    Running(String),
+    /// Nobody waits for it any more.
+    Abandoned,
+    /// It has ended.
+    Ended,
 }
 
 impl Abandonment {
-    fn new(engine: &'static Engine, parameters: &mut Parameters) -> Self {
-        let mark = uuid::Uuid::new_v4().simple().to_string();
-        parameters.settings.push(("log_comment".to_owned(), mark.clone()));
-        Self { engine, mark, has_ended: Arc::new(AtomicBool::new(false)) }
+    fn new(engine: &'static Engine) -> Self {
+        Self { engine, progress: Arc::new(Mutex::new(Progress::Waiting)) }
     }
+}
+
+/// Moves a statement on to `next`; `false` where nobody waits for it any more.
+fn advance(progress: Option<&Mutex<Progress>>, next: Progress) -> bool {
+    let Some(progress) = progress else { return true };
+    let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_wanted = !matches!(*progress, Progress::Abandoned);
+    // What was abandoned is at its end, or does not begin.
+    *progress = if is_wanted { next } else { Progress::Ended };
+    is_wanted
 }
 
 impl Drop for Abandonment {
     fn drop(&mut self) {
-        if self.has_ended.load(Ordering::Acquire) {
-            return;
-        }
-        let (engine, has_ended) = (self.engine, Arc::clone(&self.has_ended));
-        let kill = format!("KILL QUERY WHERE Settings['log_comment'] = '{}' ASYNC", self.mark);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = match mem::replace(&mut *progress, Progress::Abandoned) {
+            Progress::Running(mark) => mark,
+            Progress::Waiting | Progress::Abandoned => return,
+            Progress::Ended => {
+                *progress = Progress::Ended;
+                return;
+            }
+        };
+        drop(progress);
+        let (engine, progress) = (self.engine, Arc::clone(&self.progress));
         // Killing asks the engine, which takes its time. A statement that has not begun yet is met by the next attempt.
         std::thread::spawn(move || {
             for _ in 0..KILL_ATTEMPTS {
-                if has_ended.load(Ordering::Acquire) {
+                // Its session, and so its mark, is nobody else's: what was abandoned is not kept.
+                if matches!(*progress.lock().unwrap_or_else(PoisonError::into_inner), Progress::Ended) {
                     return;
                 }
-                let statement = Statement { sql: kill.as_bytes(), format: "Null", parameters: &[] };
-                if let Err(error) = engine.session(None, &[]).and_then(|mut session| session.execute(&statement)) {
+                if let Err(error) = engine.kill(&mark) {
                     tracing::debug!(%error, "a statement that nobody waits for could not be killed");
                 }
                 std::thread::sleep(KILL_PAUSE);
@@ -180,6 +201,7 @@ fn run_query(
     engine: &'static Engine,
     parameters: &Parameters,
     sql: &[u8],
+    progress: Option<&Mutex<Progress>>,
     head: oneshot::Sender<Result<Head, Exception>>,
     chunks: &mpsc::Sender<Bytes>,
 ) {
@@ -198,31 +220,40 @@ fn run_query(
             let _ = sender.send(Ok(Head { format: format.clone(), summary: summary(answer, started) }));
         }
     };
-    let outcome = engine.session(parameters.database.as_deref(), &parameters.settings).and_then(|mut session| {
+    let mut run = |session: &mut Session| {
         if session.statement_count(sql) > 1 {
             return Err(Exception::new(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)."));
         }
-        match chunking {
-            None => {
-                let answer = session.execute(&statement)?;
-                begin(&answer);
-                // A client that is gone does not mind.
-                let _ = chunks.blocking_send(answer.body);
-                Ok(())
-            }
-            Some(chunking) => {
-                let mut is_first = true;
-                session.stream(&statement, |answer| {
-                    begin(&answer);
-                    let rows = if is_first { answer.body } else { without_head(answer.body, chunking) };
-                    is_first = false;
-                    match chunks.blocking_send(rows) {
-                        Ok(()) => ControlFlow::Continue(()),
-                        Err(_) => ControlFlow::Break(()),
-                    }
-                })
-            }
+        let Some(chunking) = chunking else {
+            let answer = session.execute(&statement)?;
+            begin(&answer);
+            // A client that is gone does not mind.
+            let _ = chunks.blocking_send(answer.body);
+            return Ok(true);
+        };
+        let (mut is_first, mut is_whole) = (true, true);
+        session.stream(&statement, |answer| {
+            begin(&answer);
+            let rows = if is_first { answer.body } else { without_head(answer.body, chunking) };
+            is_first = false;
+            is_whole = chunks.blocking_send(rows).is_ok();
+            if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(is_whole)
+    };
+    let is_marked = progress.is_some();
+    let opened = engine.session(parameters.database.as_deref(), &parameters.settings, is_marked);
+    let outcome = opened.and_then(|mut session| {
+        let running = Progress::Running(session.mark().unwrap_or_default().to_owned());
+        if !advance(progress, running) {
+            return Err(Exception::new(394, "QUERY_WAS_CANCELLED", "Nobody waits for the statement any more."));
         }
+        let outcome = run(&mut session);
+        let was_wanted = advance(progress, Progress::Ended);
+        if was_wanted && outcome.as_ref().is_ok_and(|is_whole| *is_whole) && request::leaves_session_alone(sql) {
+            engine.keep(session);
+        }
+        outcome
     });
     if let Err(exception) = outcome {
         match head.take() {
@@ -277,8 +308,10 @@ fn engine_insert(
     statement: &Statement<'_>,
     rows: &mut mpsc::Receiver<Result<Bytes, Exception>>,
 ) -> Result<Answer, Exception> {
-    let mut session = engine.session(parameters.database.as_deref(), &parameters.settings)?;
-    session.insert(statement, || rows.blocking_recv().transpose())
+    let mut session = engine.session(parameters.database.as_deref(), &parameters.settings, false)?;
+    let answer = session.insert(statement, || rows.blocking_recv().transpose())?;
+    engine.keep(session);
+    Ok(answer)
 }
 
 async fn hand_over(mut body: BodyDataStream, rows: mpsc::Sender<Result<Bytes, Exception>>) {

@@ -189,6 +189,16 @@ fn variable_integer(bytes: &[u8], at: &mut usize) -> Option<usize> {
     None
 }
 
+/// Whether a statement leaves its session as it was: it sets nothing and makes nothing that lives in it.
+pub(super) fn leaves_session_alone(sql: &[u8]) -> bool {
+    let Ok(sql) = str::from_utf8(sql) else { return false };
+    let mut rest = sql.trim_start();
+    while rest.starts_with("--") {
+        rest = rest.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+    }
+    ["select", "with"].iter().any(|word| first_word(rest).eq_ignore_ascii_case(word))
+}
+
 fn first_word(sql: &str) -> &str {
     let sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
     sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
@@ -258,6 +268,17 @@ mod tests {
         assert_eq!(chunking("SELECT 1 FORMAT JSON", "RowBinary"), None);
         assert_eq!(chunking("SELECT 1", "JSON"), None);
         assert_eq!(chunking("SHOW TABLES", "TSV"), None);
+    }
+
+    #[test]
+    fn questions_alone_leave_a_session_as_it_was() {
+        for question in ["SELECT 1", "-- Why.\n  -- And how.\nselect 1", "\nWITH 1 AS x SELECT x", "(SELECT 1)"] {
+            assert!(leaves_session_alone(question.as_bytes()), "{question}");
+        }
+        for other in ["SET a = 1", "USE d", "CREATE TEMPORARY TABLE t (x UInt8)", "-- SELECT 1", "", "SYSTEM SYNC"] {
+            assert!(!leaves_session_alone(other.as_bytes()), "{other}");
+        }
+        assert!(!leaves_session_alone(b"SELECT '\xff'"), "no text");
     }
 
     #[test]

@@ -104,7 +104,11 @@ pub(super) fn limited(client: Client, limits: &StatementLimitsConfig) -> Client 
     ];
     let client =
         settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value.to_string()));
-    reading_alone(client).with_setting("max_execution_time", seconds(limits.max_execution_time_ms))
+    reading_alone(client)
+        .with_setting("max_execution_time", seconds(limits.max_execution_time_ms))
+        // Threads that write an answer beside one another are made for each answer: for a few rows that costs more than
+        // writing them.
+        .with_setting("output_format_parallel_formatting", "0")
 }
 
 /// Rows of an export's answer: twice what a slice may have, as the last one has what is written meanwhile, too.
