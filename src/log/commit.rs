@@ -287,7 +287,9 @@ impl Committer for PlainCommitter {
         let doing = "committing offsets";
         self.group.commit(&positions).map_err(|error| match error {
             // Offsets are written whole or not at all, and writing them again changes nothing.
-            SourceError::Unavailable { .. } => CommitError::Aborted { doing, reason: error.to_string() },
+            SourceError::Unavailable { .. } | SourceError::JoinedAnew { .. } => {
+                CommitError::Aborted { doing, reason: error.to_string() }
+            }
             error => CommitError::Refused { doing, reason: error.to_string() },
         })?;
         self.told = Told::default();

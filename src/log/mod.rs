@@ -7,6 +7,7 @@ mod batch;
 pub(crate) mod client;
 mod commit;
 pub mod control;
+mod member;
 mod outbox;
 mod producer;
 mod reader;
@@ -59,7 +60,8 @@ pub trait Source {
     fn group(&self) -> Self::Group;
 
     /// Refills `batch`: waits up to `wait` for a first record, then takes what is there, up to a bounded batch. Must be
-    /// called within the group's poll interval whatever happens; also serves the group's callbacks.
+    /// called within the group's poll interval whatever happens; also serves the group's callbacks. Fails with
+    /// [`SourceError::JoinedAnew`] where the group gave what is read to others for a while.
     fn poll(&mut self, wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError>;
 
     /// The oldest rebalance that was noted and not yet taken.
@@ -98,8 +100,8 @@ pub trait Group: Clone + Send + 'static {
     /// First offset of the log, and the one after its last committed record.
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError>;
 
-    /// Commits positions outside of a transaction, as the member that this is at that moment: refused once its session
-    /// has ended, as somebody else may have committed since. The offset that `since` names stands in every later commit of
+    /// Commits positions outside of a transaction, as the member that its partitions were given to: refused once its
+    /// session has ended, as somebody else may have committed since. The offset that `since` names stands in every later commit of
     /// its partition as well.
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError>;
 }
@@ -162,6 +164,17 @@ pub enum SourceError {
         /// The static member's name.
         instance: String,
     },
+    /// The member's session ended without a word, and it joined anew: what it held may have had another owner since.
+    #[error(
+        "the session of {instance} in group {group} ended, and it joined anew: what it has folded since may be somebody \
+         else's"
+    )]
+    JoinedAnew {
+        /// The consumer group.
+        group: String,
+        /// The static member's name.
+        instance: String,
+    },
     /// The position to read from is not in the log any more.
     #[error(
         "the log of topic {topic} does not hold the position to read from (retention, or a topic made anew); nothing is \
@@ -205,7 +218,7 @@ pub enum SourceError {
 impl SourceError {
     /// Whether trying again, from scratch if need be, may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::JoinedAnew { .. })
     }
 
     /// Sorts a client error into "try again" and "somebody must act".

@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::client::{self, REQUEST_TIMEOUT};
+use super::member::member_id;
 use super::{
     AssignmentChange, CommitMetadata, CommittedPosition, Group, RebalanceNote, RecordBatch, Source, SourceError,
 };
@@ -61,6 +62,8 @@ struct NotingContext {
     closing: AtomicBool,
     /// What the statistics say about the end of each partition's log.
     ends: Mutex<HashMap<PartitionId, Offset>>,
+    /// The member that was given what is assigned; `None` where its session had ended before that was taken.
+    holder: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -111,6 +114,9 @@ impl ConsumerContext for NotingContext {
             (false, true) => AssignmentChange::Lost,
             (false, false) => AssignmentChange::Revoked,
         };
+        if is_assignment && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+            *lock(&self.holder) = member_id(consumer);
+        }
         let partitions = partitions
             .elements()
             .iter()
@@ -127,6 +133,12 @@ impl ConsumerContext for NotingContext {
 impl NotingContext {
     fn has_notes(&self) -> bool {
         !lock(&self.notes).waiting.is_empty()
+    }
+
+    /// Whether `consumer` is still the member that it holds its partitions as.
+    fn is_holder(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let member = member_id(consumer);
+        member.is_some() && member == *lock(&self.holder)
     }
 }
 
@@ -150,6 +162,17 @@ impl KafkaSource {
             unanswered: VecDeque::new(),
             stale_positions: HashMap::new(),
         })
+    }
+
+    /// Whether the group has put this member out and taken it in again without that librdkafka lost what it holds. Every
+    /// joining ends with a note, if only of no partition.
+    fn has_joined_anew(&self) -> bool {
+        let context = self.consumer.context();
+        let is_lost = |note: &RebalanceNote| note.change == AssignmentChange::Lost;
+        if !context.has_notes() || self.unanswered.iter().chain(&lock(&context.notes).waiting).any(is_lost) {
+            return false;
+        }
+        !context.is_holder(&self.consumer)
     }
 
     fn poll_error(&self, error: KafkaError) -> Result<(), SourceError> {
@@ -302,6 +325,10 @@ impl Source for KafkaSource {
             }
             wait = Duration::ZERO;
         }
+        if self.has_joined_anew() {
+            let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
+            return Err(SourceError::JoinedAnew { group, instance });
+        }
         Ok(())
     }
 
@@ -396,9 +423,16 @@ impl Source for KafkaSource {
 }
 
 impl KafkaGroup {
-    /// Who this member is at this moment, for a transaction's offsets.
+    /// Who this member is, for a transaction's offsets; `None` where it is in no group, or not as whom its partitions were
+    /// given to.
     pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.consumer.group_metadata()
+        let metadata = self.consumer.group_metadata()?;
+        // Ids do not come back: a member that is the holder after the metadata was made was so before.
+        self.is_holder().then_some(metadata)
+    }
+
+    fn is_holder(&self) -> bool {
+        self.consumer.context().is_holder(&self.consumer)
     }
 
     /// The events topic.
@@ -449,6 +483,10 @@ impl Group for KafkaGroup {
 
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {
         let doing = || format!("committing offsets of group {}", self.names.group);
+        if !self.is_holder() {
+            let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
+            return Err(SourceError::JoinedAnew { group, instance });
+        }
         let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))?;
         for (partition, _, metadata) in positions {

@@ -152,7 +152,7 @@ impl Committer for TransactionalCommitter {
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError> {
         let Some(member) = self.group.metadata() else {
-            let reason = "the consumer is not in a group yet".to_owned();
+            let reason = "the consumer is not in the group as the member that its partitions were given to".to_owned();
             return Err(CommitError::Aborted { doing: "asking for the group's metadata", reason });
         };
         let owned: Vec<&PartitionEffects> = effects.iter().filter(|effects| is_owned(effects.partition)).collect();

@@ -61,6 +61,7 @@ mod fold_replaying;
 mod fold_restoring;
 mod fold_rosters;
 mod hydration_at_size;
+mod log_membership;
 mod log_plain_commit;
 mod log_reader;
 mod log_transaction;
