@@ -19,6 +19,8 @@ fn put_out(commit: impl Fn(&Config, seenby::log::KafkaGroup) -> Box<dyn Committe
     let cluster = MockCluster::new(1).unwrap();
     let mut config = Config::default();
     config.kafka.brokers = cluster.bootstrap_servers();
+    // As long as that the broker waits for members that join again.
+    config.worker.session_timeout_ms = 3_000;
     for topic in [&config.kafka.topics.events, &config.kafka.topics.notifications, &config.kafka.topics.rejections] {
         cluster.create_topic(topic, 1, 1).unwrap();
     }
