@@ -19,6 +19,10 @@ use crate::observe::{FailPoint, reach};
 /// How long all records of one flush may take to be acknowledged.
 pub(super) const PRODUCE_TIMEOUT: Duration = Duration::from_secs(12);
 
+/// Why nothing is told or committed.
+pub(super) const NOT_THE_HOLDER: &str =
+    "the consumer is not in the group as the member that its partitions were given to";
+
 /// What one partition adds to a commit.
 #[derive(Debug)]
 pub struct PartitionEffects {
@@ -274,6 +278,12 @@ impl Committer for PlainCommitter {
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError> {
         reach(FailPoint::PlainProduce);
+        if !self.group.is_holder() {
+            return Err(CommitError::Aborted {
+                doing: "looking who this member is",
+                reason: NOT_THE_HOLDER.to_owned(),
+            });
+        }
         self.tell(effects, is_owned)?;
         let positions: Vec<_> = effects
             .iter()
@@ -287,7 +297,7 @@ impl Committer for PlainCommitter {
         let doing = "committing offsets";
         self.group.commit(&positions).map_err(|error| match error {
             // Offsets are written whole or not at all, and writing them again changes nothing.
-            SourceError::Unavailable { .. } | SourceError::JoinedAnew { .. } => {
+            SourceError::Unavailable { .. } | SourceError::SessionEnded { .. } => {
                 CommitError::Aborted { doing, reason: error.to_string() }
             }
             error => CommitError::Refused { doing, reason: error.to_string() },

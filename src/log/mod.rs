@@ -11,6 +11,7 @@ mod member;
 mod outbox;
 mod producer;
 mod reader;
+mod sharing;
 mod source;
 pub mod topics;
 mod transaction;
@@ -20,6 +21,8 @@ pub use commit::{CommitError, Committer, PartitionEffects, PlainCommitter};
 pub use outbox::{Notification, Outbox, Rejection};
 pub use producer::EventProducer;
 pub use reader::{KafkaLogReader, LogReader};
+pub use sharing::{Sharing, SharingInquiry};
+pub(crate) use source::instance_id;
 pub use source::{KafkaGroup, KafkaSource};
 pub use transaction::TransactionalCommitter;
 
@@ -61,7 +64,7 @@ pub trait Source {
 
     /// Refills `batch`: waits up to `wait` for a first record, then takes what is there, up to a bounded batch. Must be
     /// called within the group's poll interval whatever happens; also serves the group's callbacks. Fails with
-    /// [`SourceError::JoinedAnew`] where the group gave what is read to others for a while.
+    /// [`SourceError::SessionEnded`] where the group gave what is read to others for a while.
     fn poll(&mut self, wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError>;
 
     /// The oldest rebalance that was noted and not yet taken.
@@ -164,12 +167,9 @@ pub enum SourceError {
         /// The static member's name.
         instance: String,
     },
-    /// The member's session ended without a word, and it joined anew: what it held may have had another owner since.
-    #[error(
-        "the session of {instance} in group {group} ended, and it joined anew: what it has folded since may be somebody \
-         else's"
-    )]
-    JoinedAnew {
+    /// The group has put the member out without that it lost what it held, which may have had another owner since.
+    #[error("the session of {instance} in group {group} ended: what it has folded since may be somebody else's")]
+    SessionEnded {
         /// The consumer group.
         group: String,
         /// The static member's name.
@@ -218,7 +218,7 @@ pub enum SourceError {
 impl SourceError {
     /// Whether trying again, from scratch if need be, may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::JoinedAnew { .. })
+        matches!(self, Self::Unavailable { .. } | Self::SessionEnded { .. })
     }
 
     /// Sorts a client error into "try again" and "somebody must act".

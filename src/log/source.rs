@@ -28,6 +28,9 @@ pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long leaving the group may take: the revocation of what is assigned, and the request itself.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often it is looked at whether the group has put this member out, while it owes librdkafka an answer.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// One consumer of the events topic. No split partition queues (they lose wake-ups): batches are handed on instead.
 pub struct KafkaSource {
     consumer: Arc<BaseConsumer<NotingContext>>,
@@ -37,6 +40,8 @@ pub struct KafkaSource {
     /// Positions of an earlier assignment that librdkafka still told when a partition came back. It forgets them on a
     /// thread of its own, a little after the partition was given up; committed, they would skip records.
     stale_positions: HashMap<PartitionId, Offset>,
+    /// When it was looked at last whether this is still the member that holds what is read.
+    looked_at: Instant,
 }
 
 /// The handle on the same consumer for other threads.
@@ -69,6 +74,8 @@ struct NotingContext {
 #[derive(Default)]
 struct Notes {
     last_number: u64,
+    /// Assignments that [`Source::assign`] has not answered. What they are about is held, though nothing is assigned yet.
+    unanswered_assignments: u32,
     waiting: VecDeque<RebalanceNote>,
 }
 
@@ -114,7 +121,9 @@ impl ConsumerContext for NotingContext {
             (false, true) => AssignmentChange::Lost,
             (false, false) => AssignmentChange::Revoked,
         };
-        if is_assignment && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+        let holds_nothing = lock(&self.notes).unanswered_assignments == 0
+            && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0);
+        if is_assignment && holds_nothing {
             *lock(&self.holder) = member_id(consumer);
         }
         let partitions = partitions
@@ -125,6 +134,7 @@ impl ConsumerContext for NotingContext {
             .collect();
         let mut notes = lock(&self.notes);
         notes.last_number += 1;
+        notes.unanswered_assignments += u32::from(is_assignment);
         let number = notes.last_number;
         notes.waiting.push_back(RebalanceNote { number, change, partitions });
     }
@@ -140,6 +150,11 @@ impl NotingContext {
         let member = member_id(consumer);
         member.is_some() && member == *lock(&self.holder)
     }
+}
+
+/// The name under which a pipeline of a worker is a static member.
+pub(crate) fn instance_id(config: &Config, thread: u16) -> String {
+    format!("{}-{thread}", config.worker.instance)
 }
 
 impl KafkaSource {
@@ -161,17 +176,23 @@ impl KafkaSource {
             names: Arc::new(names),
             unanswered: VecDeque::new(),
             stale_positions: HashMap::new(),
+            looked_at: Instant::now(),
         })
     }
 
-    /// Whether the group has put this member out and taken it in again without that librdkafka lost what it holds. Every
-    /// joining ends with a note, if only of no partition.
-    fn has_joined_anew(&self) -> bool {
+    /// Whether the group has put this member out, and librdkafka has not lost what it holds. Every joining ends with a
+    /// note, if only of no partition. While a note is unanswered, librdkafka may not say what it has lost at all.
+    fn is_put_out(&mut self) -> bool {
         let context = self.consumer.context();
+        let has_notes = context.has_notes();
         let is_lost = |note: &RebalanceNote| note.change == AssignmentChange::Lost;
-        if !context.has_notes() || self.unanswered.iter().chain(&lock(&context.notes).waiting).any(is_lost) {
+        if self.unanswered.iter().chain(&lock(&context.notes).waiting).any(is_lost) {
             return false;
         }
+        if !has_notes && (self.unanswered.is_empty() || self.looked_at.elapsed() < LOOK_INTERVAL) {
+            return false;
+        }
+        self.looked_at = Instant::now();
         !context.is_holder(&self.consumer)
     }
 
@@ -205,8 +226,33 @@ impl KafkaSource {
         known.collect()
     }
 
+    /// Answers what is noted, and from here on each rebalance at once: notes that nobody will answer any more would hold the
+    /// consumer's close up for ever.
+    fn answer_for_the_last_time(&mut self) {
+        self.consumer.context().closing.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut lock(&self.consumer.context().notes).waiting);
+        for note in std::mem::take(&mut self.unanswered).iter().chain(&waiting) {
+            let answer = match note.change {
+                AssignmentChange::Assigned => self.consumer.incremental_assign(&TopicPartitionList::new()),
+                AssignmentChange::Revoked | AssignmentChange::Lost => {
+                    unassign_taken(&self.consumer, &self.list(&note.partitions))
+                }
+            };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "rebalance while closing");
+            }
+        }
+    }
+
     fn list<'a>(&self, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
         list_of(&self.names.topic, partitions)
+    }
+}
+
+impl Drop for KafkaSource {
+    /// The last handle's drop closes the consumer, polling until that is done: it is only where every note is answered.
+    fn drop(&mut self) {
+        self.answer_for_the_last_time();
     }
 }
 
@@ -325,9 +371,9 @@ impl Source for KafkaSource {
             }
             wait = Duration::ZERO;
         }
-        if self.has_joined_anew() {
+        if self.is_put_out() {
             let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
-            return Err(SourceError::JoinedAnew { group, instance });
+            return Err(SourceError::SessionEnded { group, instance });
         }
         Ok(())
     }
@@ -347,6 +393,7 @@ impl Source for KafkaSource {
         // The assignment is answered long after its callback. librdkafka allows that: the member waits for the call,
         // its heartbeats go on, and partitions it kept are read meanwhile.
         self.unanswered.retain(|note| note.change != AssignmentChange::Assigned);
+        lock(&self.consumer.context().notes).unanswered_assignments = 0;
         self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))?;
         // Nothing was polled since: what is told of these partitions is of the time before.
         let is_new = |partition: PartitionId| starts.iter().any(|(started, _)| *started == partition);
@@ -389,21 +436,8 @@ impl Source for KafkaSource {
         positions
     }
 
-    fn close(self, leave: bool) {
-        self.consumer.context().closing.store(true, Ordering::Release);
-        // Notes that nobody will answer any more would hold the close up for ever.
-        let waiting = std::mem::take(&mut lock(&self.consumer.context().notes).waiting);
-        for note in self.unanswered.iter().chain(&waiting) {
-            let answer = match note.change {
-                AssignmentChange::Assigned => self.consumer.incremental_assign(&TopicPartitionList::new()),
-                AssignmentChange::Revoked | AssignmentChange::Lost => {
-                    unassign_taken(&self.consumer, &self.list(&note.partitions))
-                }
-            };
-            if let Err(error) = answer {
-                tracing::debug!(%error, "rebalance while closing");
-            }
-        }
+    fn close(mut self, leave: bool) {
+        self.answer_for_the_last_time();
         if leave {
             // Closing a static member does not leave the group; giving up the subscription before it does.
             self.consumer.unsubscribe();
@@ -418,7 +452,6 @@ impl Source for KafkaSource {
                 }
             }
         }
-        // The last handle's drop closes the consumer, polling until that is done.
     }
 }
 
@@ -431,7 +464,8 @@ impl KafkaGroup {
         self.is_holder().then_some(metadata)
     }
 
-    fn is_holder(&self) -> bool {
+    /// Whether this is the member that its partitions were given to.
+    pub(super) fn is_holder(&self) -> bool {
         self.consumer.context().is_holder(&self.consumer)
     }
 
@@ -485,7 +519,7 @@ impl Group for KafkaGroup {
         let doing = || format!("committing offsets of group {}", self.names.group);
         if !self.is_holder() {
             let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
-            return Err(SourceError::JoinedAnew { group, instance });
+            return Err(SourceError::SessionEnded { group, instance });
         }
         let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))?;

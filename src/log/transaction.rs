@@ -7,7 +7,7 @@ use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{REQUEST_TIMEOUT, TRANSACTION_TIMEOUT_MILLIS};
-use super::commit::{EffectProducer, Produced};
+use super::commit::{EffectProducer, NOT_THE_HOLDER, Produced};
 use super::{CommitError, CommitMetadata, Committer, KafkaGroup, PartitionEffects, SourceError};
 use crate::config::Config;
 use crate::event::PartitionId;
@@ -152,8 +152,10 @@ impl Committer for TransactionalCommitter {
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError> {
         let Some(member) = self.group.metadata() else {
-            let reason = "the consumer is not in the group as the member that its partitions were given to".to_owned();
-            return Err(CommitError::Aborted { doing: "asking for the group's metadata", reason });
+            return Err(CommitError::Aborted {
+                doing: "looking who this member is",
+                reason: NOT_THE_HOLDER.to_owned(),
+            });
         };
         let owned: Vec<&PartitionEffects> = effects.iter().filter(|effects| is_owned(effects.partition)).collect();
         if owned.is_empty() {

@@ -114,6 +114,12 @@ pub enum WorkerError {
         /// The last failure.
         last: Box<WorkerError>,
     },
+    /// Partitions are nobody's, and this member is the one to make the group share out anew.
+    #[error("group {group} has given partitions to nobody: this member leaves, and joins again")]
+    Unassigned {
+        /// The consumer group.
+        group: String,
+    },
     /// The process could not be set up.
     #[error("{doing}: {reason}")]
     Setup {
@@ -142,6 +148,7 @@ impl WorkerError {
             Self::Source(error) if error.is_transient() => Recovery::Rebuild,
             Self::Store(error) if error.is_retryable() => Recovery::Rebuild,
             Self::Commit(CommitError::Aborted { .. } | CommitError::Unknown { .. }) => Recovery::Rebuild,
+            Self::Unassigned { .. } => Recovery::LeaveAndRebuild,
             Self::FlushGivenUp { last, .. } if last.recovery() != Recovery::Stop => Recovery::LeaveAndRebuild,
             _ => Recovery::Stop,
         }

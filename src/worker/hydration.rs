@@ -16,7 +16,7 @@ use super::ownership::Ownership;
 use crate::config::RecoveryMode;
 use crate::event::{Offset, PartitionId};
 use crate::fold::{FOLD_VERSION, Partition};
-use crate::log::{CommitMetadata, CommittedPosition, Group, LogReader};
+use crate::log::{CommitMetadata, CommittedPosition, Group, LogReader, SourceError};
 use crate::observe::{FailPoint, reach};
 use crate::store::{HydratedPartition, HydrationRequest, LedgerFrontier, Store, TopicIdentity};
 
@@ -143,6 +143,8 @@ impl<S: Store, G: Group, R: LogReader, K: Clock> Hydrator<S, G, R, K> {
         let mut attempt = 1;
         let result = loop {
             match self.hydrate_once(&job.partitions) {
+                // A session that ended stays so.
+                Err(error @ WorkerError::Source(SourceError::SessionEnded { .. })) => break Err(error),
                 Err(error)
                     if attempt < ATTEMPTS
                         && error.recovery() == Recovery::Rebuild

@@ -22,6 +22,7 @@ mod ownership;
 mod pipeline;
 mod replay;
 mod stop;
+mod unassigned;
 
 pub use clock::{Clock, SystemClock};
 pub use effects::{Effects, FlushAnswer};
@@ -34,6 +35,7 @@ pub use ownership::{CleaningDuty, Ownership};
 pub use pipeline::{Connect, Pipeline, PipelineSettings};
 pub use replay::{LogRange, Replay};
 pub use stop::StopSignal;
+pub use unassigned::RejoinSignal;
 
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -42,7 +44,7 @@ use crate::config::{Config, Delivery, KafkaConfig};
 use crate::event::{Epoch, Offset, PartitionId};
 use crate::log::{
     CommitError, Committer, KafkaGroup, KafkaLogReader, KafkaSource, LogReader, PartitionEffects, PlainCommitter,
-    RecordBatch, SourceError, TransactionalCommitter, topics,
+    RecordBatch, SourceError, TransactionalCommitter, instance_id, topics,
 };
 use crate::observe::{Telemetry, serve_in_background};
 use crate::store::{ClickHouseStore, Eraser, Janitor, TopicIdentity, check_schema, connect, watch_clickhouse};
@@ -144,7 +146,9 @@ impl Worker {
         runtime.spawn(eraser::keep_erased(eraser, erasures, duty.clone(), metrics.clone()));
         let mut pipelines = Vec::new();
         let threads = config.worker.threads.max(1);
-        for thread in 0..threads {
+        let rejoin: Vec<RejoinSignal> = (0..threads).map(|_| RejoinSignal::default()).collect();
+        runtime.spawn(unassigned::watch(config.clone(), topic.partitions, rejoin.clone(), clock));
+        for (thread, rejoin) in (0..threads).zip(rejoin) {
             // One of them waiting is a worker that waits.
             let condition = if threads == 1 { "kafka_assigned".to_owned() } else { format!("kafka_assigned_{thread}") };
             let mut pipeline = Pipeline {
@@ -152,6 +156,7 @@ impl Worker {
                 clock,
                 settings: PipelineSettings { options, ..PipelineSettings::of(config, &topic, thread) },
                 stop: stop.clone(),
+                rejoin,
                 metrics: metrics.clone(),
                 duty: duty.clone(),
                 assigned: telemetry.readiness.condition(condition),
@@ -213,8 +218,7 @@ impl Connect for KafkaAndClickHouse {
     type LogReader = LogReaderOnDemand;
 
     fn source(&mut self) -> Result<KafkaSource, WorkerError> {
-        let instance = format!("{}-{}", self.config.worker.instance, self.thread);
-        Ok(KafkaSource::subscribe(&self.config, &instance)?)
+        Ok(KafkaSource::subscribe(&self.config, &instance_id(&self.config, self.thread))?)
     }
 
     fn committer(&mut self, group: KafkaGroup) -> Result<KafkaCommitter, WorkerError> {

@@ -18,6 +18,7 @@ use super::intake::{Intake, IntakeLimits, IntakeQueues};
 use super::metrics::WorkerMetrics;
 use super::ownership::{CleaningDuty, Ownership};
 use super::stop::StopSignal;
+use super::unassigned::RejoinSignal;
 use crate::config::{Config, RecoveryMode};
 use crate::log::{Committer, LogReader, Source};
 use crate::observe::Condition;
@@ -99,14 +100,18 @@ impl PipelineSettings {
                 flush_bytes: bytes(worker.flush_bytes),
                 memory_bytes: bytes(worker.memory_limit_bytes) / usize::from(worker.threads.max(1)),
                 stall_wait: Duration::from_millis(500).min(max_poll_interval / 10),
-                // The group waits as long as the poll interval for members to give partitions up.
-                revoke_timeout: Duration::from_secs(15).min(max_poll_interval / 2),
+                revoke_timeout: revoke_timeout(config),
             },
             flush_deadline: max_poll_interval,
             recovery: worker.recovery,
             options: StartOptions::default(),
         }
     }
+}
+
+/// How long partitions that are to be given up are waited for. The group waits as long as the poll interval.
+pub(super) fn revoke_timeout(config: &Config) -> Duration {
+    Duration::from_secs(15).min(Duration::from_millis(u64::from(config.worker.max_poll_interval_ms)) / 2)
 }
 
 /// A pipeline ready to run.
@@ -119,6 +124,8 @@ pub struct Pipeline<C, K> {
     pub settings: PipelineSettings,
     /// Asked to end through this.
     pub stop: StopSignal,
+    /// Asked to leave the group and join it again through this.
+    pub rejoin: RejoinSignal,
     /// What it tells Prometheus.
     pub metrics: WorkerMetrics,
     /// Told whether partition 0 is this process's.
@@ -273,6 +280,9 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
                     ownership.abandon();
                     return Ok(());
                 }
+            }
+            if self.rejoin.take() {
+                return Err(WorkerError::Unassigned { group: self.settings.group.clone() });
             }
             intake.step()?;
             let is_assigned = intake.is_assigned();

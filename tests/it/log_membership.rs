@@ -46,7 +46,7 @@ fn put_out(commit: impl Fn(&Config, seenby::log::KafkaGroup) -> Box<dyn Committe
         );
         assert!(begun.elapsed() < PATIENCE, "the member did not notice");
     };
-    assert!(matches!(&error, SourceError::JoinedAnew { instance, .. } if instance == "worker-0"), "{error}");
+    assert!(matches!(&error, SourceError::SessionEnded { instance, .. } if instance == "worker-0"), "{error}");
     assert!(error.is_transient(), "a pipeline that starts again has nothing of the former session");
 
     // It is a member, and as that it might commit.

@@ -12,7 +12,8 @@ use seenby::log::{
 use seenby::observe::Telemetry;
 use seenby::store::ClickHouseStore;
 use seenby::worker::{
-    CleaningDuty, Connect, Ownership, Pipeline, PipelineSettings, StopSignal, SystemClock, WorkerError, WorkerMetrics,
+    CleaningDuty, Connect, Ownership, Pipeline, PipelineSettings, RejoinSignal, StopSignal, SystemClock, WorkerError,
+    WorkerMetrics,
 };
 
 use crate::support::events::{NOON, group_message, group_read, policy};
@@ -102,6 +103,7 @@ fn start(deployment: &Deployment, cut: Cut, cuts: u32) -> CutWorker {
         connect: CutParts { config, runtime, cut, cuts_left: Arc::new(AtomicU32::new(cuts)) },
         clock: SystemClock::start(),
         stop: stop.clone(),
+        rejoin: RejoinSignal::default(),
         metrics: metrics.clone(),
         duty: CleaningDuty::default(),
         assigned: telemetry.readiness.condition("kafka_assigned"),

@@ -179,3 +179,35 @@ fn a_worker_told_to_leave_hands_its_partitions_over_at_once() {
 fn sigusr1_leaves_the_group_whatever_the_worker_was_told_before() {
     leaves_at_once("leaving_by_signal", &[], "USR1");
 }
+
+#[test]
+fn partitions_that_a_rebalance_left_to_nobody_are_shared_out_anew() {
+    let mut deployment = Deployment::new("nobodys", 4, Delivery::ExactlyOnce);
+    // Long enough for a restart within it.
+    deployment.config.worker.session_timeout_ms = 15_000;
+    deployment.config.worker.max_poll_interval_ms = 15_000;
+    deployment.produce(&[open_policy()]);
+    // Dies between giving its share up and joining again, which is when the other one would be given it.
+    let mut dying = deployment.spawn_with("worker-1", &[], &[("FAILPOINTS", "revoke.end=return")]);
+    wait_until("the first member has everything", || dying.metric("seenby_partitions", "") as u64 == 4);
+    let other = deployment.start_as("worker-2");
+    let deadline = Instant::now() + PATIENCE;
+    while dying.ended().is_none() {
+        assert!(Instant::now() < deadline, "nothing was revoked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let back = deployment.spawn("worker-1");
+    let restarts =
+        || back.metric("seenby_pipeline_restarts_total", "") + other.metric("seenby_pipeline_restarts_total");
+    wait_until("nobody made the group share out anew", || restarts() as u64 == 1);
+    let shares = || [back.metric("seenby_partitions", ""), other.metric("seenby_partitions")];
+    wait_until("partitions are nobody's", || shares().iter().sum::<f64>() as u64 == 4);
+
+    for piece in load(100, 10).chunks(200) {
+        deployment.produce(piece);
+    }
+    deployment.assert_exactly_once(100, 10);
+    assert_eq!(restarts() as u64, 1, "one member leaves, once");
+    other.stop(true).unwrap();
+    assert!(back.terminate());
+}
