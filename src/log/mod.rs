@@ -104,8 +104,8 @@ pub trait Group: Clone + Send + 'static {
     fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError>;
 
     /// Commits positions outside of a transaction, as the member that its partitions were given to: refused once its
-    /// session has ended, as somebody else may have committed since. The offset that `since` names stands in every later commit of
-    /// its partition as well.
+    /// session has ended, as somebody else may have committed since. The offset that `since` names stands in every later
+    /// commit of its partition as well.
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError>;
 }
 

@@ -59,6 +59,12 @@ struct Names {
     since: Mutex<HashMap<PartitionId, Offset>>,
 }
 
+impl Names {
+    fn session_ended(&self) -> SourceError {
+        SourceError::SessionEnded { group: self.group.clone(), instance: self.instance.clone() }
+    }
+}
+
 /// Takes what happens inside a poll. It runs on the polling thread and does no I/O: whoever polls serves the notes.
 #[derive(Default)]
 struct NotingContext {
@@ -74,8 +80,8 @@ struct NotingContext {
 #[derive(Default)]
 struct Notes {
     last_number: u64,
-    /// Assignments that [`Source::assign`] has not answered. What they are about is held, though nothing is assigned yet.
-    unanswered_assignments: u32,
+    /// Whether [`Source::assign`] has an assignment to answer: what it is about is held, though nothing is assigned yet.
+    is_assigning: bool,
     waiting: VecDeque<RebalanceNote>,
 }
 
@@ -121,8 +127,8 @@ impl ConsumerContext for NotingContext {
             (false, true) => AssignmentChange::Lost,
             (false, false) => AssignmentChange::Revoked,
         };
-        let holds_nothing = lock(&self.notes).unanswered_assignments == 0
-            && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0);
+        let holds_nothing =
+            !lock(&self.notes).is_assigning && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0);
         if is_assignment && holds_nothing {
             *lock(&self.holder) = member_id(consumer);
         }
@@ -134,7 +140,7 @@ impl ConsumerContext for NotingContext {
             .collect();
         let mut notes = lock(&self.notes);
         notes.last_number += 1;
-        notes.unanswered_assignments += u32::from(is_assignment);
+        notes.is_assigning |= is_assignment;
         let number = notes.last_number;
         notes.waiting.push_back(RebalanceNote { number, change, partitions });
     }
@@ -372,8 +378,7 @@ impl Source for KafkaSource {
             wait = Duration::ZERO;
         }
         if self.is_put_out() {
-            let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
-            return Err(SourceError::SessionEnded { group, instance });
+            return Err(self.names.session_ended());
         }
         Ok(())
     }
@@ -393,7 +398,7 @@ impl Source for KafkaSource {
         // The assignment is answered long after its callback. librdkafka allows that: the member waits for the call,
         // its heartbeats go on, and partitions it kept are read meanwhile.
         self.unanswered.retain(|note| note.change != AssignmentChange::Assigned);
-        lock(&self.consumer.context().notes).unanswered_assignments = 0;
+        lock(&self.consumer.context().notes).is_assigning = false;
         self.consumer.incremental_assign(&list).map_err(|error| SourceError::of("taking partitions over", error))?;
         // Nothing was polled since: what is told of these partitions is of the time before.
         let is_new = |partition: PartitionId| starts.iter().any(|(started, _)| *started == partition);
@@ -518,8 +523,7 @@ impl Group for KafkaGroup {
     fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {
         let doing = || format!("committing offsets of group {}", self.names.group);
         if !self.is_holder() {
-            let (group, instance) = (self.names.group.clone(), self.names.instance.clone());
-            return Err(SourceError::SessionEnded { group, instance });
+            return Err(self.names.session_ended());
         }
         let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))?;
