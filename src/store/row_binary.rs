@@ -21,6 +21,11 @@ impl RowBinary {
         self.bytes.clear();
     }
 
+    /// Values that are encoded already.
+    pub(super) fn encoded(&mut self, values: &[u8]) {
+        self.bytes.extend_from_slice(values);
+    }
+
     /// String, also in LowCardinality: its length as LEB128, then the bytes; they need not be UTF-8.
     pub(super) fn string(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
         let value = value.as_ref();

@@ -31,12 +31,14 @@ pub struct TopicIdentity {
 pub struct RowBatch {
     topic: TopicIdentity,
     tables: [TableRows; Table::ALL.len()],
+    /// Whose the rows of the ledger are, in their order: runs of so many rows.
+    totals: Vec<(PartitionId, usize)>,
 }
 
 impl RowBatch {
     /// An empty batch for rows of this topic.
     pub fn new(topic: TopicIdentity) -> Self {
-        Self { topic, tables: std::array::from_fn(|_| TableRows::default()) }
+        Self { topic, tables: std::array::from_fn(|_| TableRows::default()), totals: Vec::new() }
     }
 
     /// Takes facts of one partition, in log order.
@@ -74,6 +76,15 @@ impl RowBatch {
     /// Drops the rows and keeps the memory for the next flush.
     pub fn clear(&mut self) {
         self.tables.iter_mut().for_each(TableRows::clear);
+        self.totals.clear();
+    }
+
+    /// Drops the totals of a partition; its facts stay.
+    pub fn drop_totals(&mut self, partition: PartitionId) {
+        let runs = std::mem::take(&mut self.totals);
+        let mut is_kept = runs.iter().flat_map(|(of, rows)| std::iter::repeat_n(*of != partition, *rows));
+        self.table_mut(Table::Ledger).retain(|| is_kept.next().unwrap_or(true));
+        self.totals = runs.into_iter().filter(|(of, _)| *of != partition).collect();
     }
 }
 
@@ -131,6 +142,17 @@ impl TableRows {
     fn clear(&mut self) {
         self.encoded.clear();
         self.marks.clear();
+    }
+
+    /// Keeps the rows for which `is_kept`, asked once a row in their order, says so.
+    fn retain(&mut self, mut is_kept: impl FnMut() -> bool) {
+        let whole = std::mem::take(self);
+        for ((row, _), mark) in whole.with_weeks().zip(whole.marks()) {
+            if is_kept() {
+                self.encoded.encoded(row);
+                self.marks.push(*mark);
+            }
+        }
     }
 
     /// Encodes one row of the week that `time` lies in.
@@ -352,6 +374,10 @@ impl Sink for PartitionRows<'_> {
         let RowBatch { topic, .. } = &*self.batch;
         let (epoch, partitions, topic) = (topic.epoch, topic.partitions, topic.topic.clone());
         let partition = self.partition;
+        match self.batch.totals.last_mut() {
+            Some((of, rows)) if *of == partition => *rows += 1,
+            _ => self.batch.totals.push((partition, 1)),
+        }
         self.batch.table_mut(Table::Ledger).row(None, |row| {
             row.uint16(epoch.get())
                 .string(topic)

@@ -1,7 +1,7 @@
 //! The effects of a flush: rows first, then Kafka's commit, each repeated as long as that may help.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::clock::Clock;
@@ -40,6 +40,10 @@ pub struct Effects<S, C, K> {
     thread: String,
     /// How long a flush is tried in all, its rows and its commit together.
     deadline: Duration,
+    /// Partitions of which a flush was passed over, with the rebalance since which they were owned. A flush says which
+    /// totals changed since the one before it: without that, those of the next would stand in the ledger for an offset as
+    /// of which others are missing.
+    passed_over: BTreeMap<PartitionId, u64>,
 }
 
 impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
@@ -53,12 +57,14 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
         thread: String,
         deadline: Duration,
     ) -> Self {
-        Self { store, committer, clock, ownership, metrics, thread, deadline }
+        Self { store, committer, clock, ownership, metrics, thread, deadline, passed_over: BTreeMap::new() }
     }
 
     /// Writes one flush. Blocks until it is done or given up.
-    pub fn write(&mut self, flush: &Flush) -> FlushAnswer {
+    pub fn write(&mut self, flush: &mut Flush) -> FlushAnswer {
         let begun = self.clock.now();
+        let bytes = flush.bytes();
+        self.leave_out_broken_totals(flush);
         reach(FailPoint::RowsBegin);
         let result = self.insert(flush, begun).and_then(|()| {
             reach(FailPoint::RowsEnd);
@@ -78,7 +84,17 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
             self.observe("total", flush.begun);
         }
         self.metrics.flush_refused.with_label_values(&[&self.thread]).set(0);
-        FlushAnswer { result: result.map(|_| ()), bytes: flush.bytes() }
+        FlushAnswer { result: result.map(|_| ()), bytes }
+    }
+
+    /// Leaves out the totals of partitions whose last flush was passed over. They are no longer owned, and nothing of them
+    /// is committed; as their facts may have the others' for company, those are written all the same.
+    fn leave_out_broken_totals(&self, flush: &mut Flush) {
+        for (partition, rebalance) in &flush.rebalances {
+            if self.passed_over.get(partition) == Some(rebalance) {
+                flush.rows.drop_totals(*partition);
+            }
+        }
     }
 
     /// Whether any partition of it is still this pipeline's. The rows of others need not be written: their next owners
@@ -90,18 +106,18 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
     fn insert(&mut self, flush: &Flush, tried_since: Duration) -> Result<(), WorkerError> {
         let begun = self.clock.now();
         let mut pause = FIRST_PAUSE;
-        loop {
-            // Giving everything up leaves nothing owned, too.
-            if !self.is_any_owned(flush) {
-                return Ok(());
-            }
+        // Giving everything up leaves nothing owned, too.
+        while self.is_any_owned(flush) {
             match self.store.write(&flush.rows) {
-                Ok(()) => break,
-                Err(StoreError::Stopped) => return Ok(()),
+                Ok(()) => {
+                    self.observe("insert", begun);
+                    return Ok(());
+                }
+                Err(StoreError::Stopped) => break,
                 Err(error) => self.hold("insert", tried_since, &mut pause, error.into())?,
             }
         }
-        self.observe("insert", begun);
+        self.passed_over.extend(flush.rebalances.iter().copied());
         Ok(())
     }
 

@@ -233,8 +233,8 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
         thread::scope(|scope| {
             let threads = [
                 spawn(scope, format!("effects-{thread}"), move || {
-                    for flush in flush_receiver {
-                        let answer = effects.write(&flush);
+                    for mut flush in flush_receiver {
+                        let answer = effects.write(&mut flush);
                         let is_over = answer.result.is_err();
                         // After a failure the flushes behind it are built on a state that never came to be.
                         if flush_answer_sender.send(answer).is_err() || is_over {

@@ -99,14 +99,21 @@ fn last_totals(ledger: &[Row]) -> BTreeMap<Cell<'_>, Option<Total>> {
     totals(ledger).into_iter().map(|(cell, totals)| (cell, totals.into_values().next_back())).collect()
 }
 
-/// A row, be it an orphan's, that is not what the cell's total was as of its offset.
+/// A boundary, be it an orphan's, as of which a total is not what it was: a row that says something else, or none.
 fn inexact_total(ledger: &[Row], expected: &[Row]) -> Option<String> {
-    let exact = totals(expected);
-    totals(ledger).iter().find_map(|(cell, totals)| {
-        totals.iter().find_map(|(next_offset, total)| {
-            let expected = exact.get(cell).and_then(|exact| exact.range(..=next_offset).next_back());
-            let is_exact = expected.map(|(_, total)| total) == Some(total);
-            (!is_exact).then(|| format!("{cell:?} as of {next_offset:?} is {total:?} instead of {expected:?}"))
+    let (have, exact) = (totals(ledger), totals(expected));
+    let mut boundaries: BTreeMap<i64, BTreeSet<Offset>> = BTreeMap::new();
+    for (cell, totals) in &have {
+        boundaries.entry(cell.partition).or_default().extend(totals.keys());
+    }
+    let as_of = |totals: &BTreeMap<Cell<'_>, BTreeMap<Offset, Total>>, cell: &Cell<'_>, boundary: &Offset| {
+        totals.get(cell)?.range(..=boundary).next_back().map(|(_, total)| total.clone())
+    };
+    let cells: BTreeSet<&Cell<'_>> = have.keys().chain(exact.keys()).collect();
+    cells.into_iter().find_map(|cell| {
+        boundaries.get(&cell.partition)?.iter().find_map(|boundary| {
+            let (total, expected) = (as_of(&have, cell, boundary), as_of(&exact, cell, boundary));
+            (total != expected).then(|| format!("{cell:?} as of {boundary:?} is {total:?} instead of {expected:?}"))
         })
     })
 }

@@ -257,11 +257,11 @@ impl Process {
 }
 
 /// A thread of the pipeline: answers jobs until its queue closes.
-fn serve<J, A>(jobs: &Receiver<J>, answers: &Sender<A>, mut work: impl FnMut(&J) -> (A, bool)) {
+fn serve<J, A>(jobs: &Receiver<J>, answers: &Sender<A>, mut work: impl FnMut(&mut J) -> (A, bool)) {
     loop {
         match jobs.try_recv() {
-            Ok(job) => {
-                let (answer, goes_on) = work(&job);
+            Ok(mut job) => {
+                let (answer, goes_on) = work(&mut job);
                 if answers.send(answer).is_err() || !goes_on {
                     return;
                 }
