@@ -181,6 +181,9 @@ pub struct ApiConfig {
     /// How old `as_of` of an answer may be, in ms: questions that come so shortly after one another ask for it once. It then
     /// says less than the answer knows, never more. 0 asks with every question.
     pub as_of_max_age_ms: u64,
+    /// Bytes of memory for who was a member of which group when. What is kept saves a statement a list; who was asked to read
+    /// a message does not change any more. 0 keeps nothing.
+    pub roster_cache_bytes: u64,
     /// Limits sent with every statement.
     pub query: StatementLimitsConfig,
     /// How much of this process folding a range under another policy may take.
@@ -375,6 +378,7 @@ impl Default for ApiConfig {
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
             as_of_max_age_ms: 100,
+            roster_cache_bytes: 64 * 1024 * 1024,
             query: StatementLimitsConfig::default(),
             what_if: WhatIfConfig::default(),
             export: ExportConfig::default(),

@@ -92,6 +92,7 @@ pub fn router(config: &Config, telemetry: &Telemetry) -> Result<Router, KeySourc
     for gauge in queries.gauges() {
         metrics::register(telemetry, Ok(gauge));
     }
+    metrics::register(telemetry, Ok(queries.questions_per_statement()));
     let state = Arc::new(ApiState {
         queries,
         authenticator: auth::Authenticator::new(&config.auth)?,

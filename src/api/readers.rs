@@ -1,6 +1,6 @@
 //! Who has read a group message, and who has not.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -16,9 +16,9 @@ use super::conditional;
 use super::cursor::Cursor;
 use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::InPath;
-use super::parameters::{MessagePath, ReadersQuery};
+use super::parameters::{MessagePath, ReadStatus, ReadersQuery};
 use super::reader_page::{GroupMessageFacts, ReaderPage, fingerprint};
-use crate::store::query::{MessageKey, StoredMessage};
+use crate::store::query::{AskedRoster, MessageKey, StoredMessage};
 
 /// A page of the readers of a message.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -66,25 +66,27 @@ pub(crate) async fn list_readers(
     let fingerprint = fingerprint(&conversation, &path.message, &query);
     let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, fingerprint)).transpose()?;
 
-    let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
+    let frontier = state.queries.frontier(&conversation).await?;
+    let complete_to = state.queries.complete_to(frontier.as_ref());
+    let as_of = frontier.map(AsOf::from);
     let key = MessageKey { conversation, message: path.message };
     let mut found = state.queries.messages(access.app(), std::slice::from_ref(&key)).await?;
     let message = found.remove(&key).ok_or(ApiError::NotFound)?;
     state.viewing(&access, [&message]).await?.check(&access, &message)?;
 
     let asked = [&message];
-    let groups = groups_with_audience(asked);
+    let rosters = asked_rosters([(&message, query.status, complete_to)]);
     let (recalls, receipts, rosters) = tokio::try_join!(
         state.queries.recalls(access.app(), &asked),
         state.queries.receipts(access.app(), &asked),
-        state.queries.roster_histories(access.app(), &groups),
+        state.queries.rosters(access.app(), &rosters),
     )?;
     let receipts = receipts.into_iter().next().unwrap_or_default();
     let facts = GroupMessageFacts {
         message: &message,
         recall: recalls.into_iter().next().flatten(),
         receipts: &receipts,
-        roster: rosters.get(&message.key.conversation),
+        roster: rosters.get(&message.key.conversation).map(Arc::as_ref),
     };
     let list = ReaderList { page: ReaderPage::of(&facts, &query, cursor)?, as_of };
     conditional::answer(&headers, &list.page, as_of, &list).map_err(|error| {
@@ -93,8 +95,23 @@ pub(crate) async fn list_readers(
     })
 }
 
-/// The groups whose history is needed to say who has not read these messages.
-pub(crate) fn groups_with_audience<'a>(messages: impl IntoIterator<Item = &'a StoredMessage>) -> BTreeSet<&'a str> {
-    let with_audience = messages.into_iter().filter(|message| message.audience.is_some());
-    with_audience.map(|message| message.key.conversation.as_str()).collect()
+/// What of which groups' histories is needed to say who has not read these messages: who was asked to, and in lists of those
+/// who have not, who has left since. A message comes with where the rows of its partition are complete.
+pub(crate) fn asked_rosters<'a>(
+    messages: impl IntoIterator<Item = (&'a StoredMessage, ReadStatus, u64)>,
+) -> BTreeMap<&'a str, AskedRoster> {
+    let mut rosters: BTreeMap<&str, AskedRoster> = BTreeMap::new();
+    for (message, status, complete_to) in messages {
+        if message.audience.is_none() {
+            continue;
+        }
+        let needed_to = match status {
+            ReadStatus::Read => message.place,
+            ReadStatus::Unread | ReadStatus::All => message.place.max(complete_to),
+        };
+        let asked = AskedRoster { needed_to, complete_to };
+        let of_group = rosters.entry(&message.key.conversation).or_insert(asked);
+        *of_group = of_group.and(asked);
+    }
+    rosters
 }

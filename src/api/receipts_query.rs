@@ -1,6 +1,6 @@
 //! What has become of many messages, asked for at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,12 +16,13 @@ use super::as_of::AsOf;
 use super::cursor::Cursor;
 use super::error::{ApiError, CommonProblems, ItemProblem, Problem};
 use super::reader_page::{GroupMessageFacts, ReaderPage};
-use super::readers::{ReaderList, groups_with_audience};
+use super::readers::{ReaderList, asked_rosters};
 use super::receipts_question::{Question, ReceiptsQuery, read_questions};
 use super::singles::SingleMessageStatus;
 use crate::event::Chat;
 use crate::store::query::{
-    CoveringMarks, Frontier, MessageKey, MessageReceipts, RosterHistory, SingleState, StoredMessage, StoredRecall,
+    AskedRoster, CoveringMarks, Frontier, MessageKey, MessageReceipts, RosterHistory, SingleState, StoredMessage,
+    StoredRecall,
 };
 
 /// The answers, one an item, in the order of the items.
@@ -88,9 +89,15 @@ pub(crate) async fn query_receipts(
     let keys: Vec<_> = asked.iter().map(|question| question.key().clone()).collect();
     let found = state.queries.messages(access.app(), &keys).await?;
     let viewing = state.viewing(&access, found.values()).await?;
-    let visible: Vec<&StoredMessage> =
-        found.values().filter(|message| viewing.check(&access, message).is_ok()).collect();
-    let facts = state.facts(&access, visible).await?;
+    let is_visible = |message: &&StoredMessage| viewing.check(&access, message).is_ok();
+    let visible: Vec<&StoredMessage> = found.values().filter(is_visible).collect();
+    let group_lists = asked.iter().zip(&as_of).filter_map(|(question, as_of)| match question {
+        Question::Group { key, query, .. } => {
+            Some((found.get(key).filter(is_visible)?, query.status, state.queries.complete_to(as_of.as_ref())))
+        }
+        Question::Single { .. } => None,
+    });
+    let facts = state.facts(&access, visible, &asked_rosters(group_lists)).await?;
 
     let mut as_of = as_of.into_iter();
     let answer = |question: Result<Question, ApiError>| -> Result<ItemAnswer, ApiError> {
@@ -117,19 +124,23 @@ struct Facts<'a> {
     indexes: HashMap<&'a MessageKey, usize>,
     recalls: Vec<Option<StoredRecall>>,
     receipts: Vec<MessageReceipts>,
-    rosters: HashMap<String, RosterHistory>,
+    rosters: HashMap<String, Arc<RosterHistory>>,
     /// Of messages of single chats; of others nothing.
     marks: Vec<CoveringMarks>,
 }
 
 impl ApiState {
     /// Asks for all facts of messages: one statement a table.
-    async fn facts<'a>(&self, access: &Access, messages: Vec<&'a StoredMessage>) -> Result<Facts<'a>, ApiError> {
+    async fn facts<'a>(
+        &self,
+        access: &Access,
+        messages: Vec<&'a StoredMessage>,
+        rosters: &BTreeMap<&str, AskedRoster>,
+    ) -> Result<Facts<'a>, ApiError> {
         let app = access.app();
         // Messages of single chats first, so that their marks stand at the same indexes.
         let (singles, groups): (Vec<_>, Vec<_>) =
             messages.into_iter().partition(|message| message.chat == Chat::Single);
-        let rosters = groups_with_audience(groups.iter().copied());
         let single_count = singles.len();
         let mut all = singles;
         all.extend(groups);
@@ -137,7 +148,7 @@ impl ApiState {
         let (recalls, receipts, rosters, marks) = tokio::try_join!(
             self.queries.recalls(app, &all),
             self.queries.receipts(app, &all),
-            self.queries.roster_histories(app, &rosters),
+            self.queries.rosters(app, rosters),
             self.queries.covering_marks(app, singles),
         )?;
         let indexes = all.iter().enumerate().map(|(index, message)| (&message.key, index)).collect();
@@ -167,7 +178,7 @@ impl Facts<'_> {
             }
             Question::Group { query, list, .. } => {
                 let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, list)).transpose()?;
-                let roster = self.rosters.get(&message.key.conversation);
+                let roster = self.rosters.get(&message.key.conversation).map(Arc::as_ref);
                 let facts = GroupMessageFacts { message, recall, receipts, roster };
                 Ok(ItemAnswer::Group(ReaderList { page: ReaderPage::of(&facts, &query, cursor)?, as_of }))
             }

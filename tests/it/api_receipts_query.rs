@@ -220,9 +220,11 @@ fn a_hundred_items_take_as_many_statements_as_one() {
     };
     // How many partitions there are is asked once.
     statements(&[group(0)]);
-    let one = statements(&[group(0), single(0)]);
+    let one = statements(&[group(1), single(1)]);
     let hundred: Vec<Value> = (0..50).flat_map(|number| [group(number), single(number)]).collect();
     assert_eq!(statements(&hundred), one);
     // Freshness, messages, recalls, receipts, rosters, marks.
     assert_eq!(one, 6);
+    // Nothing was flushed since the rosters were read.
+    assert_eq!(statements(&hundred), 5);
 }

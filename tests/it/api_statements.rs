@@ -130,6 +130,9 @@ fn the_engine_cuts_what_reads_holds_or_takes_too_much() {
     assert!(answer.body["detail"].as_str().unwrap().contains("in time"));
 }
 
+/// A question that looks at `messages` in a statement of its own.
+const QUOTA: &str = "/v1/org/app/groups/g/quota";
+
 /// Makes every look at `messages` run for ever.
 fn without_end(api: &TestApi) {
     ENDLESS_MESSAGES.iter().for_each(|statement| api.store.execute(statement));
@@ -194,7 +197,8 @@ fn no_more_statements_run_than_may_and_nobody_waits_longer_than_his_request_may_
     assert_eq!(api.get(READERS, SERVICE).status, 200);
     without_end(&api);
     let begun = Instant::now();
-    let questions: Vec<JoinHandle<u16>> = (0..5).map(|_| asking(&api, READERS)).collect();
+    // Questions that share no statement.
+    let questions: Vec<JoinHandle<u16>> = (0..5).map(|_| asking(&api, QUOTA)).collect();
     eventually("two run and three wait", || {
         metric(&api, "seenby_api_statements_running 2") && metric(&api, "seenby_api_statements_waiting 3")
     });

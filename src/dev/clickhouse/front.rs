@@ -51,27 +51,38 @@ async fn statement(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match run(front, pairs, &method, &headers, body).await {
-        Ok(response) => response,
-        Err(exception) => refusal(&exception),
+    match understood(pairs, &headers) {
+        Ok(parameters) => {
+            run(front, parameters, &method, &headers, body).await.unwrap_or_else(|exception| refusal(&exception))
+        }
+        Err(exception) => {
+            read_to_its_end(body.into_data_stream()).await;
+            refusal(&exception)
+        }
     }
+}
+
+/// What a request's head asks for.
+fn understood(pairs: Vec<(String, String)>, headers: &HeaderMap) -> Result<Parameters, Exception> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let words = "Compressed request bodies are not supported by this front.";
+        return Err(Exception::new(48, "NOT_IMPLEMENTED", words));
+    }
+    Parameters::sort(pairs)
+}
+
+/// Reads what a client still sends: one whose connection ends while it does so never sees why it is refused.
+async fn read_to_its_end(mut body: BodyDataStream) {
+    while let Some(Ok(_)) = body.next().await {}
 }
 
 async fn run(
     front: Front,
-    pairs: Vec<(String, String)>,
+    mut parameters: Parameters,
     method: &Method,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Exception> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Exception::new(
-            48,
-            "NOT_IMPLEMENTED",
-            "Compressed request bodies are not supported by this front.",
-        ));
-    }
-    let mut parameters = Parameters::sort(pairs)?;
     if let Some((sql, format)) = parameters.query.as_deref().and_then(request::insert_of_rows) {
         let (sql, format) = (sql.to_owned(), format.to_owned());
         return insert(front, parameters, sql, format, body).await;
@@ -297,8 +308,8 @@ async fn insert(
         outcome.map(|answer| Head { format: format.clone(), summary: summary(&answer, started) })
     });
     let outcome = thread.await.map_err(|error| lost_thread(Some(error)))?;
-    // After a refusal nobody takes the rest of the rows.
-    reading.abort();
+    // Also after a refusal all rows are read. What fails here is that task's panic, of which the client hears the outcome.
+    let _ = reading.await;
     outcome.map(|head| success(&head, Body::empty()))
 }
 
@@ -318,7 +329,10 @@ async fn hand_over(mut body: BodyDataStream, rows: mpsc::Sender<Result<Bytes, Ex
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| broken_body(&error));
         let is_last = piece.is_err();
-        if rows.send(piece).await.is_err() || is_last {
+        if rows.send(piece).await.is_err() {
+            return read_to_its_end(body).await;
+        }
+        if is_last {
             return;
         }
     }

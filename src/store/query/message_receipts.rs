@@ -6,7 +6,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::stored_message::MessageSelection;
-use super::{Queries, ReaderPosition, ReaderRow, Snapshot, StoredMessage};
+use super::{OfApp, Queries, ReaderPosition, ReaderRow, Snapshot, StoredMessage, apps};
 use crate::event::{AppId, EventTime};
 use crate::fold::fact::ReceiptKind;
 use crate::store::StoreError;
@@ -95,15 +95,20 @@ impl Queries {
         app: AppId<'_>,
         messages: &[&StoredMessage],
     ) -> Result<Vec<MessageReceipts>, StoreError> {
-        let mut receipts = vec![MessageReceipts::default(); messages.len()];
         if messages.is_empty() {
-            return Ok(receipts);
+            return Ok(Vec::new());
         }
-        let selection = MessageSelection::of(messages);
+        let asked = messages.iter().map(|message| OfApp::new(app, (*message).clone())).collect();
+        self.shared_receipts.ask(asked, |asked| self.receipts_of(asked)).await
+    }
+
+    async fn receipts_of(&self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<MessageReceipts>, StoreError> {
+        let mut receipts = vec![MessageReceipts::default(); asked.len()];
+        let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self
             .client
             .query(include_str!("receipts_by_message.sql"))
-            .bind(app.as_str())
+            .bind(apps(&asked))
             .bind(&selection.pairs)
             .bind(&selection.weeks);
         for row in self.reading("receipts").bounded(query.fetch_all::<ReceiptRow>()).await? {
@@ -139,15 +144,20 @@ impl Queries {
         app: AppId<'_>,
         messages: &[&StoredMessage],
     ) -> Result<Vec<Option<StoredRecall>>, StoreError> {
-        let mut recalls = vec![None; messages.len()];
         if messages.is_empty() {
-            return Ok(recalls);
+            return Ok(Vec::new());
         }
-        let selection = MessageSelection::of(messages);
+        let asked = messages.iter().map(|message| OfApp::new(app, (*message).clone())).collect();
+        self.shared_recalls.ask(asked, |asked| self.recalls_of(asked)).await
+    }
+
+    async fn recalls_of(&self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<Option<StoredRecall>>, StoreError> {
+        let mut recalls = vec![None; asked.len()];
+        let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self
             .client
             .query(include_str!("recalls_by_message.sql"))
-            .bind(app.as_str())
+            .bind(apps(&asked))
             .bind(&selection.pairs)
             .bind(&selection.weeks);
         for row in self.reading("recalls").bounded(query.fetch_all::<RecallRow>()).await? {

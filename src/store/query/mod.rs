@@ -9,24 +9,26 @@ mod delays;
 mod export;
 mod frontiers;
 mod group_quota;
+mod known_rosters;
 mod ledger_outcomes;
 mod message_receipts;
 mod policy;
 mod rejections;
 mod roster_history;
 mod selection;
+mod shared_statements;
 mod single_state;
 mod statements;
 mod stored_message;
 mod unread_conversations;
 mod user_data;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use clickhouse::Client;
-use prometheus::IntGauge;
+use prometheus::{Histogram, IntGauge};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -34,6 +36,7 @@ pub use count_changes::{CountChange, CountChanges, LogPosition};
 pub use delays::{AskedGroups, AudienceDelays, Quantiles, StepDelays, TimeSteps};
 pub use export::{ExportFormat, ExportPlace, ExportPosition, ExportRows, ExportSelection, ExportTable};
 pub use frontiers::Frontiers;
+pub use known_rosters::AskedRoster;
 pub use ledger_outcomes::StepOutcome;
 pub use message_receipts::{MessageReceipts, StoredRecall, StoredReceipt};
 pub use policy::StoredPolicyVersion;
@@ -47,11 +50,13 @@ pub use user_data::MetErasure;
 
 use self::conversation_frontiers::RecentFrontiers;
 use self::export::Exports;
+use self::known_rosters::{KnownRosters, known_rosters};
+use self::shared_statements::SharedStatements;
 use self::statements::{Reading, StatementGate, limited};
 use super::connection::{Attempt, connect, statement_timeout};
 use super::{StoreError, StoredRows, TopicIdentity};
 use crate::config::Config;
-use crate::event::{Epoch, EventTime, Offset, PartitionId};
+use crate::event::{AppId, Epoch, EventTime, Offset, PartitionId};
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
 /// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
@@ -69,6 +74,30 @@ pub struct Queries {
     /// The offsets up to which partitions were complete when last asked for.
     known_frontiers: Mutex<BTreeMap<u32, u64>>,
     recent_frontiers: RecentFrontiers,
+    known_rosters: KnownRosters,
+    shared_messages: SharedStatements<OfApp<MessageKey>, Option<StoredMessage>>,
+    shared_receipts: SharedStatements<OfApp<StoredMessage>, MessageReceipts>,
+    shared_recalls: SharedStatements<OfApp<StoredMessage>, Option<StoredRecall>>,
+    sizes: Histogram,
+}
+
+/// Something of an app's: questions about several apps may share a statement. That is no way from one app to another, as
+/// the key of a conversation begins with its app.
+#[derive(Clone, Debug)]
+struct OfApp<T> {
+    app: String,
+    what: T,
+}
+
+impl<T> OfApp<T> {
+    fn new(app: AppId<'_>, what: T) -> Self {
+        Self { app: app.as_str().to_owned(), what }
+    }
+}
+
+/// The apps, each once, as statements take them.
+fn apps<T>(asked: &[OfApp<T>]) -> BTreeSet<&str> {
+    asked.iter().map(|asked| asked.app.as_str()).collect()
 }
 
 /// How far the rows of a partition are complete.
@@ -99,6 +128,7 @@ impl Queries {
     /// Where a metric's name is wrong: a defect that every start would show.
     #[expect(clippy::expect_used, reason = "at start-up only, from constants")]
     pub fn new(config: &Config) -> Self {
+        let sizes = shared_statements::sizes().expect("metrics have valid names");
         Self {
             client: limited(connect(&config.clickhouse), &config.api.query),
             exports: Exports::new(config),
@@ -109,6 +139,11 @@ impl Queries {
             partitions: OnceCell::new(),
             known_frontiers: Mutex::default(),
             recent_frontiers: RecentFrontiers::new(Duration::from_millis(config.api.as_of_max_age_ms)),
+            known_rosters: known_rosters(config.api.roster_cache_bytes),
+            shared_messages: SharedStatements::new(&sizes),
+            shared_receipts: SharedStatements::new(&sizes),
+            shared_recalls: SharedStatements::new(&sizes),
+            sizes,
         }
     }
 
@@ -122,6 +157,11 @@ impl Queries {
     /// How many statements run, and how many wait for a place, to be registered.
     pub fn gauges(&self) -> [IntGauge; 2] {
         self.gate.gauges()
+    }
+
+    /// How many questions share a statement, to be registered.
+    pub fn questions_per_statement(&self) -> Histogram {
+        self.sizes.clone()
     }
 
     async fn partition_count(&self) -> Result<Option<u32>, StoreError> {

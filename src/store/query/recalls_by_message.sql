@@ -1,5 +1,5 @@
--- When messages of an app were taken back; of several recalls of one the first in log order counts, which has the largest
+-- When messages were taken back; of several recalls of one the first in log order counts, which has the largest
 -- version.
 SELECT conversation, message, sent_at, at, version
 FROM recalls
-WHERE app = ? AND (conversation, message) IN ? AND toMonday(sent_at) IN ?
+WHERE app IN ? AND (conversation, message) IN ? AND toMonday(sent_at) IN ?

@@ -42,6 +42,14 @@ impl RosterHistory {
         Self { by_user }
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let of_user = |(user, changes): (&String, &Vec<MembershipChange>)| {
+            user.len() + size_of::<(String, Vec<MembershipChange>)>() + size_of_val(changes.as_slice())
+        };
+        self.by_user.iter().map(of_user).sum()
+    }
+
     /// Whom a message asked to read, by user: the members at its place in the log, without its sender.
     pub fn audience<'a>(&'a self, message: &'a StoredMessage) -> impl Iterator<Item = &'a str> {
         let was_asked = |(user, changes): (&'a String, &'a Vec<MembershipChange>)| {
@@ -74,7 +82,7 @@ impl Queries {
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub async fn roster_histories(
+    pub(super) async fn roster_histories(
         &self,
         app: AppId<'_>,
         conversations: &BTreeSet<&str>,

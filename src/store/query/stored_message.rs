@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, Days};
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::Queries;
+use super::{OfApp, Queries, apps};
 use crate::event::{AppId, Chat, EventTime};
 use crate::fold::Outcome;
 use crate::fold::fact::MessageStatus;
@@ -73,13 +73,21 @@ impl Queries {
         app: AppId<'_>,
         keys: &[MessageKey],
     ) -> Result<HashMap<MessageKey, StoredMessage>, StoreError> {
-        if keys.is_empty() {
+        let asked: BTreeSet<&MessageKey> = keys.iter().collect();
+        let asked: Vec<_> = asked.into_iter().map(|key| OfApp::new(app, key.clone())).collect();
+        if asked.is_empty() {
             return Ok(HashMap::new());
         }
-        let pairs: BTreeSet<(&str, &str)> = keys.iter().map(MessageKey::pair).collect();
-        let query = self.client.query(include_str!("messages_by_key.sql")).bind(app.as_str()).bind(pairs);
+        let found = self.shared_messages.ask(asked, |asked| self.newest_lives(asked)).await?;
+        Ok(found.into_iter().flatten().map(|message| (message.key.clone(), message)).collect())
+    }
+
+    /// The newest life of each; `None` where there is none.
+    async fn newest_lives(&self, asked: Vec<OfApp<MessageKey>>) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+        let pairs: BTreeSet<(&str, &str)> = asked.iter().map(|asked| asked.what.pair()).collect();
+        let query = self.client.query(include_str!("messages_by_key.sql")).bind(apps(&asked)).bind(pairs);
         let rows = self.reading("messages").bounded(query.fetch_all::<MessageRow>()).await?;
-        let mut messages: HashMap<MessageKey, StoredMessage> = HashMap::with_capacity(keys.len());
+        let mut messages: HashMap<MessageKey, StoredMessage> = HashMap::with_capacity(asked.len());
         for row in rows {
             let message = row.into_message()?;
             let newest = messages.get(&message.key);
@@ -87,7 +95,7 @@ impl Queries {
                 messages.insert(message.key.clone(), message);
             }
         }
-        Ok(messages)
+        Ok(asked.iter().map(|asked| messages.get(&asked.what).cloned()).collect())
     }
 }
 
@@ -137,15 +145,15 @@ pub(super) struct MessageSelection<'a> {
 }
 
 impl<'a> MessageSelection<'a> {
-    pub(super) fn of(messages: &[&'a StoredMessage]) -> Self {
+    pub(super) fn of(messages: impl Iterator<Item = &'a StoredMessage> + Clone) -> Self {
         let mut lives: HashMap<_, Vec<_>> = HashMap::new();
-        for (index, message) in messages.iter().enumerate() {
+        for (index, message) in messages.clone().enumerate() {
             let (conversation, id) = message.key.pair();
             lives.entry(id).or_default().push((conversation, message.sent_at.millis(), index));
         }
         Self {
-            pairs: messages.iter().map(|message| message.key.pair()).collect(),
-            weeks: messages.iter().filter_map(|message| week_of(message.sent_at)).collect(),
+            pairs: messages.clone().map(|message| message.key.pair()).collect(),
+            weeks: messages.filter_map(|message| week_of(message.sent_at)).collect(),
             lives,
         }
     }
