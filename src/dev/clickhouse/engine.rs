@@ -518,11 +518,8 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// Merges take the processor time that questions and inserts leave, as a server can be told, too.
-const MERGES_LAST: &CStr = c"--os_threads_nice_value_merge_mutate=10";
-
 fn connect(functions: &Functions, path_argument: &CStr) -> Option<*mut Connection> {
-    let mut arguments = [c"clickhouse", path_argument, MERGES_LAST].map(|argument| argument.as_ptr().cast_mut());
+    let mut arguments = [c"clickhouse".as_ptr().cast_mut(), path_argument.as_ptr().cast_mut()];
     let count = c_int::try_from(arguments.len()).unwrap_or(c_int::MAX);
     // SAFETY: the strings end in NUL and live over the call, which does not write to them.
     let connection = unsafe { (functions.connect)(count, arguments.as_mut_ptr()) };

@@ -110,7 +110,7 @@ impl Queries {
             .query(include_str!("receipts_by_message.sql"))
             .bind(apps(&asked))
             .bind(&selection.pairs)
-            .bind(&selection.weeks);
+            .bind(&selection.times);
         for row in self.reading("receipts").bounded(query.fetch_all::<ReceiptRow>()).await? {
             let ReceiptRow { conversation, message, sent_at, kind, reader, at, ack_id, content, version } = row;
             let kind = ReceiptKind::from_number(kind).ok_or_else(|| StoreError::Unreadable {
@@ -159,7 +159,7 @@ impl Queries {
             .query(include_str!("recalls_by_message.sql"))
             .bind(apps(&asked))
             .bind(&selection.pairs)
-            .bind(&selection.weeks);
+            .bind(&selection.times);
         for row in self.reading("recalls").bounded(query.fetch_all::<RecallRow>()).await? {
             let recall = StoredRecall { at: EventTime::from_millis(row.at), place: !row.version };
             for index in selection.indexes(&row.conversation, &row.message, row.sent_at) {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{DateTime, Datelike as _, Days};
+use chrono::DateTime;
 use clickhouse::Row;
 use serde::Deserialize;
 
@@ -136,10 +136,11 @@ impl MessageRow {
     }
 }
 
-/// The keys of messages and the weeks that their rows stand in, as statements take them.
+/// The keys of messages and when they were sent, as statements take them.
 pub(super) struct MessageSelection<'a> {
     pub(super) pairs: BTreeSet<(&'a str, &'a str)>,
-    pub(super) weeks: BTreeSet<String>,
+    /// Leaves other weeks unread, and of this one the parts that hold none of these times.
+    pub(super) times: BTreeSet<String>,
     /// By message id: conversation, time of sending, and where it stands in the messages given.
     lives: HashMap<&'a str, Vec<(&'a str, i64, usize)>>,
 }
@@ -153,7 +154,7 @@ impl<'a> MessageSelection<'a> {
         }
         Self {
             pairs: messages.clone().map(|message| message.key.pair()).collect(),
-            weeks: messages.filter_map(|message| week_of(message.sent_at)).collect(),
+            times: messages.filter_map(|message| time_of(message.sent_at)).collect(),
             lives,
         }
     }
@@ -165,11 +166,9 @@ impl<'a> MessageSelection<'a> {
     }
 }
 
-/// The partition of tables partitioned `BY toMonday(sent_at)`: the Monday of the week, as ClickHouse writes a date.
-fn week_of(sent_at: EventTime) -> Option<String> {
-    let day = DateTime::from_timestamp_millis(sent_at.millis())?.date_naive();
-    let monday = day.checked_sub_days(Days::new(u64::from(day.weekday().num_days_from_monday())))?;
-    Some(monday.format("%Y-%m-%d").to_string())
+/// A time as ClickHouse writes a `DateTime64(3, 'UTC')`.
+fn time_of(sent_at: EventTime) -> Option<String> {
+    Some(DateTime::from_timestamp_millis(sent_at.millis())?.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
 }
 
 #[cfg(test)]
@@ -177,11 +176,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weeks_begin_on_monday() {
-        let week = |millis| week_of(EventTime::from_millis(millis));
-        let monday = 1_772_409_600_000; // 2026-03-02 00:00 UTC
-        assert_eq!(week(monday), Some("2026-03-02".to_owned()));
-        assert_eq!(week(monday - 1), Some("2026-02-23".to_owned()));
-        assert_eq!(week(monday + 7 * 86_400_000 - 1), Some("2026-03-02".to_owned()));
+    fn times_are_told_to_the_millisecond() {
+        let time = |millis| time_of(EventTime::from_millis(millis));
+        assert_eq!(time(1_772_409_600_000), Some("2026-03-02 00:00:00.000".to_owned()));
+        assert_eq!(time(1_772_409_600_007), Some("2026-03-02 00:00:00.007".to_owned()));
+        assert_eq!(time(0), Some("1970-01-01 00:00:00.000".to_owned()));
     }
 }

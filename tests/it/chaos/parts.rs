@@ -95,6 +95,8 @@ pub struct Cluster<'a> {
     pub deployment: Arc<Deployment>,
     pub gate: Gate,
     workers: [Option<Child>; WORKERS],
+    /// How long their output was when they were started.
+    outputs_before: [u64; WORKERS],
     is_stalled: [bool; WORKERS],
     folder: PathBuf,
     /// Workers that ended unasked or with a failure, with the last line each of them wrote.
@@ -118,6 +120,7 @@ impl<'a> Cluster<'a> {
             deployment: Arc::new(deployment),
             gate,
             workers: [const { None }; WORKERS],
+            outputs_before: [0; WORKERS],
             is_stalled: [false; WORKERS],
             folder,
             failed_workers: Vec::new(),
@@ -222,6 +225,7 @@ impl<'a> Cluster<'a> {
             return;
         }
         let log = File::options().create(true).append(true).open(self.log_of(worker)).unwrap();
+        self.outputs_before[worker] = log.metadata().unwrap().len();
         let mut command = Command::new(env!("CARGO_BIN_EXE_seenby"));
         command.arg("worker").envs(self.deployment.environment(&name_of(worker)));
         command.env("SEENBY__METRICS__LISTEN", "127.0.0.1:0").env("SEENBY__LOG__FORMAT", "json");
@@ -238,6 +242,11 @@ impl<'a> Cluster<'a> {
 
     /// Asks a worker to end and waits for it.
     fn end(&mut self, worker: usize, signal: &str) {
+        let begun = Instant::now();
+        // Before its first line a process need not listen for signals yet: it would die of this one, as any program does.
+        while self.workers[worker].is_some() && !self.has_written(worker) && begun.elapsed() < STOP {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.signal(worker, signal);
         let Some(mut process) = self.workers[worker].take() else { return };
         let begun = Instant::now();
@@ -259,6 +268,10 @@ impl<'a> Cluster<'a> {
         if !status.success() {
             self.note_failure(worker, &format!("at SIG{signal} with {status}"));
         }
+    }
+
+    fn has_written(&self, worker: usize) -> bool {
+        fs::metadata(self.log_of(worker)).unwrap().len() > self.outputs_before[worker]
     }
 
     fn note_failure(&mut self, worker: usize, how: &str) {
