@@ -4,7 +4,7 @@
 ///
 /// Two answers matter to a worker: [`StoreError::Unavailable`] is tried again with the same bytes, everything else needs
 /// a person. Nothing is ever skipped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// ClickHouse did not answer in time, or cannot take the statement now.

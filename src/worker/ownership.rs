@@ -71,9 +71,10 @@ impl Ownership {
 
     /// Gives everything up: the pipeline ends without waiting for its effects.
     pub fn abandon(&self) {
-        self.shared.abandoned.store(true, Ordering::Release);
         self.release(CleaningDuty::PARTITION);
         self.owned().clear();
+        // Last: what ends a write unfinished must find nothing owned that it could commit.
+        self.shared.abandoned.store(true, Ordering::Release);
     }
 
     /// Whether [`Ownership::abandon`] was called.

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Query;
 use axum::http::{Request, StatusCode, header};
 use seenby::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use crate::support::api::{ACKS, Answer, READERS, SERVICE, TestApi, open_policy, tokens};
 use crate::support::door::Door;
-use crate::support::events::{MINUTE, group_message, group_read};
+use crate::support::events::{MINUTE, NOON, group_message, group_read, single_message, single_read};
 use crate::support::store::{ENDLESS_MESSAGES, MESSAGES_AGAIN, RUNNING, eventually};
 
 type Settings = BTreeMap<String, String>;
@@ -177,11 +177,14 @@ fn a_question_whose_client_is_gone_ends_in_the_engine_too() {
 }
 
 fn metric(api: &TestApi, line: &str) -> bool {
-    let text = api.store.runtime.block_on(async {
+    metrics(api).lines().any(|found| found == line)
+}
+
+fn metrics(api: &TestApi) -> String {
+    api.store.runtime.block_on(async {
         let response = api.router.clone().oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
         String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
-    });
-    text.lines().any(|found| found == line)
+    })
 }
 
 #[test]
@@ -189,14 +192,16 @@ fn no_more_statements_run_than_may_and_nobody_waits_longer_than_his_request_may_
     let api = read_by_bob("statements_gate", |config| {
         unlimited(config, 4_000);
         config.api.max_concurrent_statements = 1;
+        // Asked for once, so that only statements about the message are in the way of each other.
+        config.api.as_of_max_age_ms = 60_000;
     });
     // What is asked first, the ledger's frontier, takes a place for a moment.
     assert_eq!(api.get(READERS, SERVICE).status, 200);
     without_end(&api);
     let begun = Instant::now();
     let questions: Vec<JoinHandle<u16>> = (0..5).map(|_| asking(&api, READERS)).collect();
-    eventually("one runs and one waits, in which the other three will have a share", || {
-        metric(&api, "seenby_api_statements_running 1") && metric(&api, "seenby_api_statements_waiting 1")
+    eventually("one runs, one waits for its place, and three wait for a share in the next", || {
+        metric(&api, "seenby_api_statements_running 1") && metric(&api, "seenby_api_statements_waiting 4")
     });
     assert!(running(&api) <= 1);
     for question in questions {
@@ -209,4 +214,40 @@ fn no_more_statements_run_than_may_and_nobody_waits_longer_than_his_request_may_
     MESSAGES_AGAIN.iter().for_each(|statement| api.store.execute(statement));
     let Answer { status, body, .. } = api.get(READERS, SERVICE);
     assert_eq!(status, 200, "{body}");
+}
+
+#[test]
+fn apps_that_share_a_statement_get_what_is_their_own() {
+    let apps = ["org#000", "org#001", "org#002"];
+    let mut api = TestApi::with_tokens_of_numbered_apps("statements_shared");
+    for (number, app) in (1..).zip(apps) {
+        api.flush(&[single_message("m").app(app).after(number).record()]);
+        if number > 1 {
+            api.flush(&[single_read("m").app(app).after(number * MINUTE).record()]);
+        }
+    }
+    let ask = |app: &str| {
+        let path = format!("/v1/{}/singles/alice/bob/messages/m", app.replace('#', "/"));
+        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer token-of-{app}"));
+        let asking = api.router.clone().oneshot(request.body(Body::empty()).unwrap());
+        api.store.runtime.spawn(async move {
+            let body = to_bytes(asking.await.unwrap().into_body(), 1 << 20).await.unwrap();
+            serde_json::from_slice::<Value>(&body).unwrap()
+        })
+    };
+    for _ in 0..20 {
+        let asked: Vec<_> = apps.iter().zip(1..).cycle().take(12).map(|(app, number)| (number, ask(app))).collect();
+        for (number, asking) in asked {
+            let answer = api.store.runtime.block_on(asking).unwrap();
+            let read_at = (number > 1).then_some(NOON + number * MINUTE);
+            assert_eq!((&answer["sent_at"], &answer["read_at"]), (&json!(NOON + number), &json!(read_at)), "{answer}");
+        }
+    }
+    let count = |name: &str| -> u64 {
+        let name = format!("seenby_api_questions_per_statement_{name} ");
+        metrics(&api).lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap()
+    };
+    let (statements, questions) = (count("count"), count("sum"));
+    assert_eq!(questions, 3 * 20 * 12, "messages, receipts and recalls, each of every request");
+    assert!(statements < questions, "none was shared");
 }

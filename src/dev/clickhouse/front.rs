@@ -25,6 +25,9 @@ const MOST_STATEMENTS: usize = 32;
 /// Chunks of an answer, or of an insert's rows, that may wait for the other side.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
+/// How long a refusal waits for the end of what is refused.
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often killing a statement is tried, and how long it waits in between.
 const KILL_ATTEMPTS: u32 = 100;
 const KILL_PAUSE: Duration = Duration::from_millis(100);
@@ -71,9 +74,12 @@ fn understood(pairs: Vec<(String, String)>, headers: &HeaderMap) -> Result<Param
     Parameters::sort(pairs)
 }
 
-/// Reads what a client still sends: one whose connection ends while it does so never sees why it is refused.
+/// Reads what a client still sends: one whose connection ends while it does so never sees why it is refused. One that waits
+/// for an answer before it ends gets it after a while.
 async fn read_to_its_end(mut body: BodyDataStream) {
-    while let Some(Ok(_)) = body.next().await {}
+    let reading = async { while let Some(Ok(_)) = body.next().await {} };
+    // Either is the end of waiting.
+    let _ = tokio::time::timeout(MOST_PATIENCE, reading).await;
 }
 
 async fn run(
@@ -299,7 +305,7 @@ async fn insert(
 ) -> Result<Response, Exception> {
     let permit = permit(&front).await?;
     let (row_sender, mut rows) = mpsc::channel::<Result<Bytes, Exception>>(CHUNKS_IN_FLIGHT);
-    let reading = tokio::spawn(hand_over(body.into_data_stream(), row_sender));
+    let mut reading = tokio::spawn(hand_over(body.into_data_stream(), row_sender));
     let thread = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
         let statement = Statement { sql: sql.as_bytes(), format: &format, parameters: &parameters.values };
@@ -308,8 +314,10 @@ async fn insert(
         outcome.map(|answer| Head { format: format.clone(), summary: summary(&answer, started) })
     });
     let outcome = thread.await.map_err(|error| lost_thread(Some(error)))?;
-    // Also after a refusal all rows are read. What fails here is that task's panic, of which the client hears the outcome.
-    let _ = reading.await;
+    // Also after a refusal the rows are read to their end, or until no more come.
+    if tokio::time::timeout(MOST_PATIENCE, &mut reading).await.is_err() {
+        reading.abort();
+    }
     outcome.map(|head| success(&head, Body::empty()))
 }
 

@@ -14,8 +14,8 @@ use super::{Frontier, Queries, RosterHistory};
 use crate::event::AppId;
 use crate::store::StoreError;
 
-/// How long a history is used. What an erasure takes out of it is gone from answers after this time.
-const MAX_AGE: Duration = Duration::from_secs(60);
+/// How long a history is used. For so long whom an erasure took out of it counts as one who has not read.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// How many histories room is made for at first.
 const FIRST_CAPACITY: usize = 1_000;

@@ -6,7 +6,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::stored_message::MessageSelection;
-use super::{OfApp, Queries, ReaderPosition, ReaderRow, Snapshot, StoredMessage, apps};
+use super::{OfApp, Queries, ReaderPosition, ReaderRow, Snapshot, Statements, StoredMessage, apps};
 use crate::event::{AppId, EventTime};
 use crate::fold::fact::ReceiptKind;
 use crate::store::StoreError;
@@ -95,14 +95,28 @@ impl Queries {
         app: AppId<'_>,
         messages: &[&StoredMessage],
     ) -> Result<Vec<MessageReceipts>, StoreError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked = messages.iter().map(|message| OfApp::new(app, (*message).clone())).collect();
-        self.shared_receipts.ask(asked, |asked| self.receipts_of(asked)).await
+        self.shared_receipts.ask(of_app(app, messages)).await
     }
 
-    async fn receipts_of(&self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<MessageReceipts>, StoreError> {
+    /// The recalls of messages of an app, in the order of the messages; `None` for one that was not taken back.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub async fn recalls(
+        &self,
+        app: AppId<'_>,
+        messages: &[&StoredMessage],
+    ) -> Result<Vec<Option<StoredRecall>>, StoreError> {
+        self.shared_recalls.ask(of_app(app, messages)).await
+    }
+}
+
+fn of_app(app: AppId<'_>, messages: &[&StoredMessage]) -> Vec<OfApp<StoredMessage>> {
+    messages.iter().map(|message| OfApp::new(app, (*message).clone())).collect()
+}
+
+impl Statements {
+    pub(super) async fn receipts(self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<MessageReceipts>, StoreError> {
         let mut receipts = vec![MessageReceipts::default(); asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self
@@ -135,23 +149,10 @@ impl Queries {
         Ok(receipts)
     }
 
-    /// The recalls of messages of an app, in the order of the messages; `None` for one that was not taken back.
-    ///
-    /// # Errors
-    /// What ClickHouse said.
-    pub async fn recalls(
-        &self,
-        app: AppId<'_>,
-        messages: &[&StoredMessage],
+    pub(super) async fn recalls(
+        self,
+        asked: Vec<OfApp<StoredMessage>>,
     ) -> Result<Vec<Option<StoredRecall>>, StoreError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked = messages.iter().map(|message| OfApp::new(app, (*message).clone())).collect();
-        self.shared_recalls.ask(asked, |asked| self.recalls_of(asked)).await
-    }
-
-    async fn recalls_of(&self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<Option<StoredRecall>>, StoreError> {
         let mut recalls = vec![None; asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self

@@ -1,6 +1,6 @@
 //! What the API asks: every statement in a file of its own beside this one, values bound, never glued.
 //!
-//! The message is found first; all else goes by its key prefix and week, with `LIMIT 1 BY` in place of `FINAL`
+//! The message is found first; its receipts and recalls go by its key and the time it was sent, and nothing by `FINAL`
 //! (DESIGN.md section 5: 4 ms against 11 to 54 ms).
 
 mod conversation_frontiers;
@@ -24,10 +24,11 @@ mod unread_conversations;
 mod user_data;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse::Client;
+use futures_util::FutureExt as _;
 use prometheus::{Histogram, IntGauge};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -66,7 +67,7 @@ pub struct Queries {
     client: Client,
     exports: Exports,
     timeout: Duration,
-    gate: StatementGate,
+    gate: Arc<StatementGate>,
     epoch: Epoch,
     topic: String,
     /// Fixed for the life of a topic, so it is asked for until it is known, and then never again.
@@ -81,8 +82,22 @@ pub struct Queries {
     sizes: Histogram,
 }
 
-/// Something of an app's: questions about several apps may share a statement. That is no way from one app to another, as
-/// the key of a conversation begins with its app.
+/// How statements reach ClickHouse: what runs beside the requests that wait for it.
+#[derive(Clone, Debug)]
+struct Statements {
+    client: Client,
+    timeout: Duration,
+    gate: Arc<StatementGate>,
+}
+
+impl Statements {
+    fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
+        Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
+    }
+}
+
+/// Something of an app's: questions about several apps may share a statement. That is no way from one app to another,
+/// as the key of a conversation begins with its app.
 #[derive(Clone, Debug)]
 struct OfApp<T> {
     app: String,
@@ -129,20 +144,34 @@ impl Queries {
     #[expect(clippy::expect_used, reason = "at start-up only, from constants")]
     pub fn new(config: &Config) -> Self {
         let sizes = shared_statements::sizes().expect("metrics have valid names");
-        Self {
+        let gate = StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names");
+        let [_, waiting] = gate.gauges();
+        let statements = Statements {
             client: limited(connect(&config.clickhouse), &config.api.query),
-            exports: Exports::new(config),
             timeout: statement_timeout(&config.clickhouse),
-            gate: StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names"),
+            gate: Arc::new(gate),
+        };
+        let [of_messages, of_receipts, of_recalls] = [(); 3].map(|()| statements.clone());
+        Self {
+            client: statements.client,
+            exports: Exports::new(config),
+            timeout: statements.timeout,
+            gate: statements.gate,
             epoch: Epoch::new(config.kafka.epoch),
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
             known_frontiers: Mutex::default(),
             recent_frontiers: RecentFrontiers::new(Duration::from_millis(config.api.as_of_max_age_ms)),
             known_rosters: known_rosters(config.api.roster_cache_bytes),
-            shared_messages: SharedStatements::new(&sizes),
-            shared_receipts: SharedStatements::new(&sizes),
-            shared_recalls: SharedStatements::new(&sizes),
+            shared_messages: SharedStatements::new(&waiting, &sizes, move |asked| {
+                of_messages.clone().newest_lives(asked).boxed()
+            }),
+            shared_receipts: SharedStatements::new(&waiting, &sizes, move |asked| {
+                of_receipts.clone().receipts(asked).boxed()
+            }),
+            shared_recalls: SharedStatements::new(&waiting, &sizes, move |asked| {
+                of_recalls.clone().recalls(asked).boxed()
+            }),
             sizes,
         }
     }

@@ -54,7 +54,7 @@ impl StatementGate {
             )?,
             waiting: IntGauge::new(
                 "seenby_api_statements_waiting",
-                "Statements of the API that wait because api.max_concurrent_statements are running.",
+                "Statements that wait for a place, and questions that wait for a share in one.",
             )?,
         })
     }

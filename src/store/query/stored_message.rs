@@ -7,7 +7,7 @@ use chrono::DateTime;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::{OfApp, Queries, apps};
+use super::{OfApp, Queries, Statements, apps};
 use crate::event::{AppId, Chat, EventTime};
 use crate::fold::Outcome;
 use crate::fold::fact::MessageStatus;
@@ -75,15 +75,17 @@ impl Queries {
     ) -> Result<HashMap<MessageKey, StoredMessage>, StoreError> {
         let asked: BTreeSet<&MessageKey> = keys.iter().collect();
         let asked: Vec<_> = asked.into_iter().map(|key| OfApp::new(app, key.clone())).collect();
-        if asked.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let found = self.shared_messages.ask(asked, |asked| self.newest_lives(asked)).await?;
+        let found = self.shared_messages.ask(asked).await?;
         Ok(found.into_iter().flatten().map(|message| (message.key.clone(), message)).collect())
     }
+}
 
+impl Statements {
     /// The newest life of each; `None` where there is none.
-    async fn newest_lives(&self, asked: Vec<OfApp<MessageKey>>) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+    pub(super) async fn newest_lives(
+        self,
+        asked: Vec<OfApp<MessageKey>>,
+    ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
         let pairs: BTreeSet<(&str, &str)> = asked.iter().map(|asked| asked.what.pair()).collect();
         let query = self.client.query(include_str!("messages_by_key.sql")).bind(apps(&asked)).bind(pairs);
         let rows = self.reading("messages").bounded(query.fetch_all::<MessageRow>()).await?;
