@@ -200,8 +200,9 @@ fn no_more_statements_run_than_may_and_nobody_waits_longer_than_his_request_may_
     without_end(&api);
     let begun = Instant::now();
     let questions: Vec<JoinHandle<u16>> = (0..5).map(|_| asking(&api, READERS)).collect();
-    eventually("one runs, one waits for its place, and three wait for a share in the next", || {
-        metric(&api, "seenby_api_statements_running 1") && metric(&api, "seenby_api_statements_waiting 4")
+    // One at least waits for its place, and whoever came too late for that statement for a share in the next.
+    eventually("one runs and others wait", || {
+        metric(&api, "seenby_api_statements_running 1") && !metric(&api, "seenby_api_statements_waiting 0")
     });
     assert!(running(&api) <= 1);
     for question in questions {

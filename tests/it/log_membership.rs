@@ -8,7 +8,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use seenby::config::Config;
 use seenby::event::PartitionId;
 use seenby::log::{
-    CommitError, Committer, Group as _, PlainCommitter, RecordBatch, Source as _, SourceError, TransactionalCommitter,
+    AssignmentChange, CommitError, Committer, Group as _, PlainCommitter, RecordBatch, Source as _, SourceError,
+    TransactionalCommitter,
 };
 
 use crate::support::committing::{join, rejections};
@@ -39,11 +40,15 @@ fn put_out(commit: impl Fn(&Config, seenby::log::KafkaGroup) -> Box<dyn Committe
         if let Err(error) = source.poll(Duration::from_millis(20), &mut batch) {
             break error;
         }
-        assert_eq!(
-            source.take_note(),
-            None,
-            "librdkafka says by itself what is lost: the check is not needed any more"
-        );
+        // A busy broker may share out once more before; nothing comes of it.
+        if let Some(note) = source.take_note() {
+            assert_eq!(
+                (note.change, &note.partitions[..]),
+                (AssignmentChange::Assigned, &[][..]),
+                "librdkafka says by itself what is lost: the check is not needed any more"
+            );
+            source.assign(&[]).unwrap();
+        }
         assert!(begun.elapsed() < PATIENCE, "the member did not notice");
     };
     assert!(matches!(&error, SourceError::SessionEnded { instance, .. } if instance == "worker-0"), "{error}");
