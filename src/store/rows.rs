@@ -147,7 +147,7 @@ impl TableRows {
     /// Keeps the rows for which `is_kept`, asked once a row in their order, says so.
     fn retain(&mut self, mut is_kept: impl FnMut() -> bool) {
         let whole = std::mem::take(self);
-        for ((row, _), mark) in whole.with_weeks().zip(whole.marks()) {
+        for (row, mark) in whole.iter().zip(whole.marks()) {
             if is_kept() {
                 self.encoded.encoded(row);
                 self.marks.push(*mark);

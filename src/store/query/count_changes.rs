@@ -94,6 +94,7 @@ impl Queries {
         let mut rows = Vec::new();
         if !asked.is_empty() {
             let query = self
+                .statements
                 .client
                 .query(include_str!("count_changes.sql"))
                 .bind(asked.iter().map(|range| range.place()).collect::<Vec<_>>())
@@ -102,7 +103,7 @@ impl Queries {
                 .bind(app.as_str())
                 .bind(sender.as_str())
                 .bind(limit as u64 + 1);
-            rows = self.reading("sender_counts").bounded(query.fetch_all::<ChangeRow>()).await?;
+            rows = self.statements.reading("sender_counts").bounded(query.fetch_all::<ChangeRow>()).await?;
         }
         let has_more = rows.len() > limit;
         rows.truncate(limit);

@@ -126,6 +126,7 @@ impl Queries {
         }
         let names: Vec<&str> = types.iter().map(|event_type| event_type.name()).collect();
         let query = self
+            .statements
             .client
             .query(include_str!("ledger_delays.sql"))
             .bind(steps.step_millis)
@@ -134,7 +135,7 @@ impl Queries {
             .bind(steps.until.millis())
             .bind(&names)
             .bind(&names);
-        let rows = self.reading("ledger").bounded(query.fetch_all::<HistogramRow>()).await?;
+        let rows = self.statements.reading("ledger").bounded(query.fetch_all::<HistogramRow>()).await?;
         let delays = rows.into_iter().filter_map(|row| {
             let (buckets, totals) = row.histogram;
             let histogram: Vec<(u16, u64)> = buckets.into_iter().zip(totals).collect();
@@ -160,6 +161,7 @@ impl Queries {
         steps: TimeSteps,
     ) -> Result<Vec<StepDelays>, StoreError> {
         let query = self
+            .statements
             .client
             .query(include_str!("single_delays.sql"))
             .bind(steps.step_millis)
@@ -168,7 +170,7 @@ impl Queries {
             .bind(app.as_str())
             .bind(format!("{app}/u/"))
             .bind(kind.name());
-        let rows = self.reading("receipts").bounded(query.fetch_all::<ReceiptsRow>()).await?;
+        let rows = self.statements.reading("receipts").bounded(query.fetch_all::<ReceiptsRow>()).await?;
         let delays = rows.into_iter().map(|row| StepDelays {
             start: EventTime::from_millis(row.start_ms),
             count: row.receipts,
@@ -189,8 +191,8 @@ impl Queries {
         with_singles: bool,
         steps: TimeSteps,
     ) -> Result<Vec<StepDelays>, StoreError> {
-        let query = asked.bind(self.client.query(include_str!("read_delays.sql")), steps).bind(with_singles);
-        let rows = self.reading("receipts").bounded(query.fetch_all::<ReadsRow>()).await?;
+        let query = asked.bind(self.statements.client.query(include_str!("read_delays.sql")), steps).bind(with_singles);
+        let rows = self.statements.reading("receipts").bounded(query.fetch_all::<ReadsRow>()).await?;
         let delays = rows.into_iter().map(|row| StepDelays {
             start: EventTime::from_millis(row.start_ms),
             count: row.receipts,
@@ -209,8 +211,8 @@ impl Queries {
         asked: AskedGroups<'_>,
         steps: TimeSteps,
     ) -> Result<Vec<AudienceDelays>, StoreError> {
-        let query = asked.bind(self.client.query(include_str!("audience_delays.sql")), steps);
-        let rows = self.reading("receipts").bounded(query.fetch_all::<AudienceRow>()).await?;
+        let query = asked.bind(self.statements.client.query(include_str!("audience_delays.sql")), steps);
+        let rows = self.statements.reading("receipts").bounded(query.fetch_all::<AudienceRow>()).await?;
         let delays = rows.into_iter().map(|row| AudienceDelays {
             start: EventTime::from_millis(row.start_ms),
             messages: row.messages,

@@ -70,7 +70,7 @@ impl Queries {
         for asked in known.chunks(PARTITIONS_A_STATEMENT) {
             let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
             let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
-            let query = self.client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
+            let query = self.statements.client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
             let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
             self.take_frontiers(query, &mut found).await?;
         }
@@ -79,7 +79,7 @@ impl Queries {
         for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
             let one = concat!("(", include_str!("frontier.sql"), ")");
             let statement = vec![one; asked.len()].join(" UNION ALL ");
-            let query = asked.iter().fold(self.client.query(&statement), |query, partition| {
+            let query = asked.iter().fold(self.statements.client.query(&statement), |query, partition| {
                 query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
             });
             self.take_frontiers(query, &mut found).await?;
@@ -96,7 +96,7 @@ impl Queries {
         query: Query,
         found: &mut BTreeMap<u32, Option<Frontier>>,
     ) -> Result<(), StoreError> {
-        for row in self.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
+        for row in self.statements.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
             found.insert(row.partition, Some(row.into()));
         }
         Ok(())
@@ -114,8 +114,9 @@ impl Queries {
         if first >= self.epoch {
             return Ok(Vec::new());
         }
-        let query = self.client.query(include_str!("older_frontiers.sql")).bind(first.get()).bind(self.epoch.get());
-        let mut found = self.reading("ledger").bounded(query.fetch_all::<OlderFrontier>()).await?;
+        let query =
+            self.statements.client.query(include_str!("older_frontiers.sql")).bind(first.get()).bind(self.epoch.get());
+        let mut found = self.statements.reading("ledger").bounded(query.fetch_all::<OlderFrontier>()).await?;
         found.sort_unstable_by_key(|frontier| (frontier.epoch, frontier.partition));
         Ok(found)
     }

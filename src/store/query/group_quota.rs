@@ -28,6 +28,7 @@ impl Queries {
     ) -> Result<u64, StoreError> {
         let midnight = i64::from(day.days()) * DAY_MILLIS;
         let query = self
+            .statements
             .client
             .query(include_str!("opened_on.sql"))
             .bind(app.as_str())
@@ -35,7 +36,7 @@ impl Queries {
             .bind((midnight - DAY_MILLIS).max(0))
             .bind(midnight + 2 * DAY_MILLIS)
             .bind(day.days());
-        self.reading("messages").bounded(query.fetch_one::<u64>()).await
+        self.statements.reading("messages").bounded(query.fetch_one::<u64>()).await
     }
 
     /// What is known of a user in a group now.
@@ -48,9 +49,14 @@ impl Queries {
         group: ConversationKey<'_>,
         user: UserId<'_>,
     ) -> Result<Asker, StoreError> {
-        let query =
-            self.client.query(include_str!("standing.sql")).bind(user.as_str()).bind(app.as_str()).bind(group.as_str());
-        let row = self.reading("roster_changes").bounded(query.fetch_one::<StandingRow>()).await?;
+        let query = self
+            .statements
+            .client
+            .query(include_str!("standing.sql"))
+            .bind(user.as_str())
+            .bind(app.as_str())
+            .bind(group.as_str());
+        let row = self.statements.reading("roster_changes").bounded(query.fetch_one::<StandingRow>()).await?;
         Ok(Asker { role: Role::from_name(&row.role_name), is_roster_known: row.is_roster_known == 1 })
     }
 }

@@ -39,13 +39,14 @@ impl Queries {
     /// What ClickHouse said.
     pub async fn ledger_outcomes(&self, app: AppId<'_>, steps: TimeSteps) -> Result<Vec<StepOutcome>, StoreError> {
         let query = self
+            .statements
             .client
             .query(include_str!("ledger_outcomes.sql"))
             .bind(steps.step_millis)
             .bind(app.as_str())
             .bind(steps.from.millis())
             .bind(steps.until.millis());
-        let rows = self.reading("ledger").bounded(query.fetch_all::<OutcomeRow>()).await?;
+        let rows = self.statements.reading("ledger").bounded(query.fetch_all::<OutcomeRow>()).await?;
         let outcomes = rows.into_iter().map(|row| {
             let OutcomeRow { start_ms, is_settled, event_type, outcome, records } = row;
             let start = EventTime::from_millis(start_ms);

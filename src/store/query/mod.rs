@@ -64,10 +64,8 @@ use crate::event::{AppId, Epoch, EventTime, Offset, PartitionId};
 /// and nothing else. A question that is dropped ends in ClickHouse, too.
 #[derive(Debug)]
 pub struct Queries {
-    client: Client,
+    statements: Statements,
     exports: Exports,
-    timeout: Duration,
-    gate: Arc<StatementGate>,
     epoch: Epoch,
     topic: String,
     /// Fixed for the life of a topic, so it is asked for until it is known, and then never again.
@@ -153,10 +151,8 @@ impl Queries {
         };
         let [of_messages, of_receipts, of_recalls] = [(); 3].map(|()| statements.clone());
         Self {
-            client: statements.client,
+            statements,
             exports: Exports::new(config),
-            timeout: statements.timeout,
-            gate: statements.gate,
             epoch: Epoch::new(config.kafka.epoch),
             topic: config.kafka.topics.events.clone(),
             partitions: OnceCell::new(),
@@ -180,12 +176,12 @@ impl Queries {
     /// that few do at once. What is dropped in the middle ends in ClickHouse, too.
     pub fn stored_rows(&self, partitions: u32) -> StoredRows {
         let topic = TopicIdentity { topic: self.topic.clone(), epoch: self.epoch, partitions };
-        StoredRows::over(self.client.clone(), self.timeout, topic)
+        StoredRows::over(self.statements.client.clone(), self.statements.timeout, topic)
     }
 
     /// How many statements run, and how many wait for a place, to be registered.
     pub fn gauges(&self) -> [IntGauge; 2] {
-        self.gate.gauges()
+        self.statements.gate.gauges()
     }
 
     /// How many questions share a statement, to be registered.
@@ -197,16 +193,13 @@ impl Queries {
         if let Some(partitions) = self.partitions.get() {
             return Ok(Some(*partitions));
         }
-        let query = self.client.query(include_str!("partition_count.sql")).bind(self.epoch.get()).bind(&self.topic);
-        let found = self.reading("ledger").bounded(query.fetch_optional::<u32>()).await?;
+        let query =
+            self.statements.client.query(include_str!("partition_count.sql")).bind(self.epoch.get()).bind(&self.topic);
+        let found = self.statements.reading("ledger").bounded(query.fetch_optional::<u32>()).await?;
         if let Some(partitions) = found {
             // Another request may have been first, with the same number.
             let _ = self.partitions.set(partitions);
         }
         Ok(found)
-    }
-
-    fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
-        Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
     }
 }

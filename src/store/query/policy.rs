@@ -31,8 +31,9 @@ impl Queries {
     /// # Errors
     /// What ClickHouse said; [`StoreError::Unreadable`] for limits that this version of seenby does not know.
     pub async fn policy_in_force(&self, app: AppId<'_>, at: EventTime) -> Result<Policy, StoreError> {
-        let query = self.client.query(include_str!("policy_in_force.sql")).bind(app.as_str()).bind(at.millis());
-        let limits = self.reading("policies").bounded(query.fetch_optional::<String>()).await?;
+        let query =
+            self.statements.client.query(include_str!("policy_in_force.sql")).bind(app.as_str()).bind(at.millis());
+        let limits = self.statements.reading("policies").bounded(query.fetch_optional::<String>()).await?;
         limits.map_or_else(|| Ok(Policy::default()), |limits| parse_limits(&limits))
     }
 
@@ -41,8 +42,8 @@ impl Queries {
     /// # Errors
     /// What ClickHouse said.
     pub async fn latest_control_version(&self) -> Result<u64, StoreError> {
-        let query = self.client.query(include_str!("latest_control_version.sql"));
-        self.reading("policies").bounded(query.fetch_one::<u64>()).await
+        let query = self.statements.client.query(include_str!("latest_control_version.sql"));
+        self.statements.reading("policies").bounded(query.fetch_one::<u64>()).await
     }
 
     /// Every version of an app's policy, in the order in which they come into force.
@@ -50,8 +51,8 @@ impl Queries {
     /// # Errors
     /// As [`Queries::policy_in_force`].
     pub async fn policy_versions(&self, app: AppId<'_>) -> Result<Vec<StoredPolicyVersion>, StoreError> {
-        let query = self.client.query(include_str!("policy_versions.sql")).bind(app.as_str());
-        let rows = self.reading("policies").bounded(query.fetch_all::<VersionRow>()).await?;
+        let query = self.statements.client.query(include_str!("policy_versions.sql")).bind(app.as_str());
+        let rows = self.statements.reading("policies").bounded(query.fetch_all::<VersionRow>()).await?;
         rows.into_iter()
             .map(|row| {
                 let version = PolicyVersion {

@@ -146,7 +146,7 @@ impl Queries {
         selection: &RejectionSelection<'_>,
     ) -> Result<RejectedRecords, StoreError> {
         let after = selection.after.unwrap_or(RejectionPosition::FIRST);
-        let query = self.client.query(include_str!("rejections.sql")).bind(app.as_str());
+        let query = self.statements.client.query(include_str!("rejections.sql")).bind(app.as_str());
         let mut query = query.bind(selection.from.millis()).bind(selection.until.millis());
         // No outcome, conversation or user is empty.
         for filter in [selection.outcome, selection.conversation, selection.user] {
@@ -157,7 +157,7 @@ impl Queries {
         let query = query.bind(after.record_time).bind(after.epoch).bind(after.partition).bind(after.offset);
         let query = query.bind(after.own_epoch).bind(after.own_partition).bind(after.own_offset);
         let query = query.bind(selection.limit as u64 + 1);
-        let found = self.reading("rejections").bounded(query.fetch_all()).await?;
+        let found = self.statements.reading("rejections").bounded(query.fetch_all()).await?;
         Ok(RejectedRecords::of(found, selection.limit, selection.most_bytes))
     }
 }

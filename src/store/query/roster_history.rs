@@ -93,8 +93,9 @@ impl Queries {
         if conversations.is_empty() {
             return Ok(histories);
         }
-        let query = self.client.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
-        for row in self.reading("roster_changes").bounded(query.fetch_all::<HistoryRow>()).await? {
+        let query =
+            self.statements.client.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
+        for row in self.statements.reading("roster_changes").bounded(query.fetch_all::<HistoryRow>()).await? {
             let change = MembershipChange {
                 place: Epoch::new(row.epoch).order(Offset::new(row.offset)),
                 is_member: row.role.is_some(),
@@ -123,9 +124,14 @@ impl Queries {
         if conversations.is_empty() {
             return Ok(HashSet::new());
         }
-        let query =
-            self.client.query(include_str!("memberships.sql")).bind(app.as_str()).bind(conversations).bind(user);
-        Ok(self.reading("roster_changes").bounded(query.fetch_all::<String>()).await?.into_iter().collect())
+        let query = self
+            .statements
+            .client
+            .query(include_str!("memberships.sql"))
+            .bind(app.as_str())
+            .bind(conversations)
+            .bind(user);
+        Ok(self.statements.reading("roster_changes").bounded(query.fetch_all::<String>()).await?.into_iter().collect())
     }
 }
 

@@ -102,6 +102,7 @@ impl Queries {
             .collect();
         let conversations: BTreeSet<&str> = messages.iter().map(|message| message.key.conversation.as_str()).collect();
         let query = self
+            .statements
             .client
             .query(include_str!("single_marks.sql"))
             .bind(asked)
@@ -109,7 +110,7 @@ impl Queries {
             .bind(conversations)
             .bind(first)
             .bind(last);
-        for row in self.reading("marks").bounded(query.fetch_all::<MarksRow>()).await? {
+        for row in self.statements.reading("marks").bounded(query.fetch_all::<MarksRow>()).await? {
             if let Some(of_message) = marks.get_mut(row.number as usize) {
                 *of_message = CoveringMarks {
                     met: row.met_at_ms.map(EventTime::from_millis),

@@ -30,13 +30,14 @@ impl Queries {
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
         let query = self
+            .statements
             .client
             .query(include_str!("user_conversations.sql"))
             .bind(app.as_str())
             .bind(user.as_str())
             .bind(after)
             .bind(limit as u64);
-        self.reading("messages").bounded(query.fetch_all::<String>()).await
+        self.statements.reading("messages").bounded(query.fetch_all::<String>()).await
     }
 
     /// Which of these conversations hold something that a user has not read, and how much (DESIGN.md section 4), by key.
@@ -53,11 +54,12 @@ impl Queries {
             return Ok(Vec::new());
         }
         let query = self
+            .statements
             .client
             .query(include_str!("unread_conversations.sql"))
             .bind(app.as_str())
             .bind(user.as_str())
             .bind(conversations);
-        self.reading("messages").bounded(query.fetch_all::<UnreadConversation>()).await
+        self.statements.reading("messages").bounded(query.fetch_all::<UnreadConversation>()).await
     }
 }

@@ -34,9 +34,9 @@ impl Queries {
     /// # Errors
     /// What ClickHouse said.
     pub async fn erasures(&self, app: AppId<'_>, user: UserId<'_>) -> Result<Vec<MetErasure>, StoreError> {
-        let query = self.client.query(include_str!("user_erasures.sql"));
+        let query = self.statements.client.query(include_str!("user_erasures.sql"));
         let query = query.bind(app.as_str()).bind(user.as_str()).bind(app.as_str());
-        let rows: Vec<MetErasureRow> = self.reading("policies").bounded(query.fetch_all()).await?;
+        let rows: Vec<MetErasureRow> = self.statements.reading("policies").bounded(query.fetch_all()).await?;
         let met = |row: MetErasureRow| MetErasure {
             erasure: Erasure {
                 app: app.as_str().to_owned(),
@@ -63,8 +63,8 @@ impl Queries {
     pub async fn rows_about(&self, erasure: &Erasure) -> Result<Vec<(Table, RowsAbout)>, StoreError> {
         let mut about = Vec::new();
         for (table, statement) in counting_statements() {
-            let query = erasure.bind(self.client.query(&statement));
-            about.push((table, self.reading(table.name()).bounded(query.fetch_one()).await?));
+            let query = erasure.bind(self.statements.client.query(&statement));
+            about.push((table, self.statements.reading(table.name()).bounded(query.fetch_one()).await?));
         }
         Ok(about)
     }
