@@ -46,6 +46,10 @@ pub trait Committer: Send {
         effects: &[PartitionEffects],
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError>;
+
+    /// Whether a second worker has taken this one's name, which the group says of a member as well whose own request to
+    /// join it had to be made again. Where that cannot be told, it has. May block on the network.
+    fn is_name_taken(&mut self) -> bool;
 }
 
 /// Why a commit did not happen, or may not have.
@@ -305,5 +309,10 @@ impl Committer for PlainCommitter {
         self.told = Told::default();
         reach(FailPoint::PlainEnd);
         Ok(())
+    }
+
+    /// Nobody but the group knows of names here.
+    fn is_name_taken(&mut self) -> bool {
+        true
     }
 }

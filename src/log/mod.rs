@@ -62,6 +62,10 @@ pub trait Source {
     /// A handle for other threads.
     fn group(&self) -> Self::Group;
 
+    /// Joins the group, which fences whoever is in it by the same name: to be called once, after the pipeline's committer
+    /// has taken that name.
+    fn join(&mut self) -> Result<(), SourceError>;
+
     /// Refills `batch`: waits up to `wait` for a first record, then takes what is there, up to a bounded batch. Must be
     /// called within the group's poll interval whatever happens; also serves the group's callbacks. Fails with
     /// [`SourceError::SessionEnded`] where the group gave what is read to others for a while.
@@ -167,6 +171,18 @@ pub enum SourceError {
         /// The static member's name.
         instance: String,
     },
+    /// The group fenced the member for another one of its name, and nobody else has taken it: a request to join was made
+    /// again, and the group took the two for two workers.
+    #[error(
+        "group {group} took a second request of {instance} to join for another worker's; no other one has its name, and it \
+         joins again"
+    )]
+    JoinedTwice {
+        /// The consumer group.
+        group: String,
+        /// The static member's name.
+        instance: String,
+    },
     /// The group has put the member out without that it lost what it held, which may have had another owner since.
     #[error("the session of {instance} in group {group} ended: what it has folded since may be somebody else's")]
     SessionEnded {
@@ -218,7 +234,7 @@ pub enum SourceError {
 impl SourceError {
     /// Whether trying again, from scratch if need be, may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::SessionEnded { .. })
+        matches!(self, Self::Unavailable { .. } | Self::SessionEnded { .. } | Self::JoinedTwice { .. })
     }
 
     /// Sorts a client error into "try again" and "somebody must act".

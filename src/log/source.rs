@@ -164,13 +164,11 @@ pub(crate) fn instance_id(config: &Config, thread: u16) -> String {
 }
 
 impl KafkaSource {
-    /// Joins the group as `instance` and subscribes to the events topic.
-    pub fn subscribe(config: &Config, instance: &str) -> Result<Self, SourceError> {
-        let doing = || format!("joining group {} as {instance}", config.kafka.group);
+    /// A consumer that joins the group as `instance`.
+    pub fn create(config: &Config, instance: &str) -> Result<Self, SourceError> {
         let settings = client::consumer(config, instance);
         let consumer = BaseConsumer::from_config_and_context(&settings, NotingContext::default())
-            .map_err(|error| SourceError::of(doing(), error))?;
-        consumer.subscribe(&[&config.kafka.topics.events]).map_err(|error| SourceError::of(doing(), error))?;
+            .map_err(|error| SourceError::of("making a consumer", error))?;
         let names = Names {
             topic: config.kafka.topics.events.clone(),
             group: config.kafka.group.clone(),
@@ -360,6 +358,13 @@ impl Source for KafkaSource {
         KafkaGroup { consumer: Arc::clone(&self.consumer), names: Arc::clone(&self.names) }
     }
 
+    fn join(&mut self) -> Result<(), SourceError> {
+        let Names { topic, group, instance, .. } = &*self.names;
+        self.consumer
+            .subscribe(&[topic])
+            .map_err(|error| SourceError::of(format!("joining group {group} as {instance}"), error))
+    }
+
     fn poll(&mut self, wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
         batch.clear();
         // Told at once, and not behind what was fetched before.
@@ -467,6 +472,11 @@ impl KafkaGroup {
         let metadata = self.consumer.group_metadata()?;
         // Ids do not come back: a member that is the holder after the metadata was made was so before.
         self.is_holder().then_some(metadata)
+    }
+
+    /// Who this member was last, be it in the group or not.
+    pub(super) fn last_metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
     }
 
     /// Whether this is the member that its partitions were given to.

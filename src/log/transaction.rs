@@ -10,7 +10,7 @@ use super::client::{REQUEST_TIMEOUT, TRANSACTION_TIMEOUT_MILLIS};
 use super::commit::{EffectProducer, NOT_THE_HOLDER, Produced};
 use super::{CommitError, CommitMetadata, Committer, KafkaGroup, PartitionEffects, SourceError};
 use crate::config::Config;
-use crate::event::PartitionId;
+use crate::event::{EventTime, Offset, PartitionId};
 use crate::observe::{FailPoint, reach};
 
 /// How long joining the coordinator may take, an earlier owner's open transaction included.
@@ -23,6 +23,8 @@ const STEP_ATTEMPTS: usize = 5;
 pub struct TransactionalCommitter {
     producer: EffectProducer,
     group: KafkaGroup,
+    /// Since when a transaction may be open whose end is not known.
+    open_since: Option<Instant>,
 }
 
 impl TransactionalCommitter {
@@ -41,7 +43,7 @@ impl TransactionalCommitter {
                 _ => SourceError::of(doing, source),
             }
         })?;
-        Ok(Self { producer, group })
+        Ok(Self { producer, group, open_since: None })
     }
 
     /// Ends the transaction without effect. Delivery reports have been polled by `produce`.
@@ -70,6 +72,41 @@ impl TransactionalCommitter {
         let (code, reason) = self.producer.client.client().fatal_error()?;
         let is_name_taken = is_fencing(code) && may_only_be_a_second_worker(begun);
         is_name_taken.then_some(CommitError::Fenced { doing: "committing a flush", reason })
+    }
+
+    /// Adds an offset to a transaction and aborts it, and with it what may be open; tells how that ended.
+    fn add_and_abort(&mut self) -> CommitError {
+        let doing = "looking whose the transactional id is";
+        let client = &self.producer.client;
+        if let Some(begun) = self.open_since.take() {
+            match self.abort(doing, String::new(), begun) {
+                CommitError::Aborted { .. } => {}
+                failed => return failed,
+            }
+        }
+        let Some(member) = self.group.last_metadata() else {
+            return CommitError::Unknown { doing, reason: "the consumer is in no group".to_owned() };
+        };
+        let metadata = CommitMetadata::of(EventTime::from_millis(0));
+        let offset = std::iter::once((PartitionId::new(0), Offset::default(), metadata));
+        let positions = match self.group.positions(offset) {
+            Ok(positions) => positions,
+            Err(error) => return CommitError::Refused { doing, reason: error.to_string() },
+        };
+        let begun = Instant::now();
+        let added = self.step(doing, begun, || client.begin_transaction()).and_then(|()| {
+            self.step(doing, begun, || client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT))
+        });
+        match added {
+            Ok(()) => self.abort(doing, String::new(), begun),
+            Err(StepFailure::Abort(doing, reason) | StepFailure::Refused(doing, reason)) => {
+                self.abort(doing, reason, begun)
+            }
+            Err(StepFailure::Unknown(doing, reason)) => {
+                self.fenced(begun).unwrap_or(CommitError::Unknown { doing, reason })
+            }
+            Err(StepFailure::Final(error)) => error,
+        }
     }
 
     /// Runs a step, repeating it while the client calls the failure retriable.
@@ -171,6 +208,7 @@ impl Committer for TransactionalCommitter {
             .map_err(|error| CommitError::Refused { doing: "naming offsets", reason: error.to_string() })?;
 
         let begun = Instant::now();
+        self.open_since = Some(begun);
         let client = &self.producer.client;
         let run = || {
             reach(FailPoint::TransactionBegin);
@@ -191,7 +229,7 @@ impl Committer for TransactionalCommitter {
             reach(FailPoint::TransactionEnd);
             Ok(())
         };
-        run().map_err(|failure| {
+        let result = run().map_err(|failure| {
             self.fenced(begun).unwrap_or_else(|| match failure {
                 StepFailure::Abort(doing, reason) => self.abort(doing, reason, begun),
                 // Nothing of it may become visible, and the next try begins a transaction of its own.
@@ -202,6 +240,25 @@ impl Committer for TransactionalCommitter {
                 StepFailure::Unknown(doing, reason) => CommitError::Unknown { doing, reason },
                 StepFailure::Final(error) => error,
             })
-        })
+        });
+        if !matches!(result, Err(CommitError::Unknown { .. } | CommitError::Fenced { .. })) {
+            self.open_since = None;
+        }
+        result
+    }
+
+    /// A second worker takes the transactional id before it joins the group by that name: a producer that can still add
+    /// something to a transaction has its name.
+    fn is_name_taken(&mut self) -> bool {
+        if let (Some(begun), Some((code, _))) = (self.open_since, self.producer.client.client().fatal_error()) {
+            return !is_fencing(code) || may_only_be_a_second_worker(begun);
+        }
+        match self.add_and_abort() {
+            CommitError::Aborted { .. } => false,
+            error => {
+                tracing::debug!(%error, "whether the name was taken");
+                true
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::flush::Flush;
 use super::metrics::WorkerMetrics;
 use super::ownership::Ownership;
 use crate::event::PartitionId;
-use crate::log::{CommitError, Committer};
+use crate::log::{CommitError, Committer, SourceError};
 use crate::observe::{FailPoint, reach};
 use crate::store::{Store, StoreError};
 
@@ -85,6 +85,16 @@ impl<S: Store, C: Committer, K: Clock> Effects<S, C, K> {
         }
         self.metrics.flush_refused.with_label_values(&[&self.thread]).set(0);
         FlushAnswer { result: result.map(|_| ()), bytes }
+    }
+
+    /// What ended the pipeline: where the group says that its name was taken, the committer is asked whether it was.
+    pub fn verdict(mut self, error: WorkerError) -> WorkerError {
+        match error {
+            WorkerError::Source(SourceError::Fenced { group, instance }) if !self.committer.is_name_taken() => {
+                SourceError::JoinedTwice { group, instance }.into()
+            }
+            error => error,
+        }
     }
 
     /// Leaves out the totals of partitions whose last flush was passed over. They are no longer owned, and nothing of them

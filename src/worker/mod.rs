@@ -218,7 +218,7 @@ impl Connect for KafkaAndClickHouse {
     type LogReader = LogReaderOnDemand;
 
     fn source(&mut self) -> Result<KafkaSource, WorkerError> {
-        Ok(KafkaSource::subscribe(&self.config, &instance_id(&self.config, self.thread))?)
+        Ok(KafkaSource::create(&self.config, &instance_id(&self.config, self.thread))?)
     }
 
     fn committer(&mut self, group: KafkaGroup) -> Result<KafkaCommitter, WorkerError> {
@@ -289,6 +289,13 @@ impl Committer for KafkaCommitter {
         match self {
             Self::Transactional(committer) => committer.commit(effects, is_owned),
             Self::Plain(committer) => committer.commit(effects, is_owned),
+        }
+    }
+
+    fn is_name_taken(&mut self) -> bool {
+        match self {
+            Self::Transactional(committer) => committer.is_name_taken(),
+            Self::Plain(committer) => committer.is_name_taken(),
         }
     }
 }

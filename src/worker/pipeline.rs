@@ -45,13 +45,14 @@ pub trait Connect: Send {
     /// What reads the log outside of the group.
     type LogReader: LogReader + Send;
 
-    /// A new source.
+    /// A new source, which has not joined the group yet.
     ///
     /// # Errors
     /// What the broker said.
     fn source(&mut self) -> Result<Self::Source, WorkerError>;
 
-    /// A new committer for that source's group. When it is made, no commit of an earlier one can end any more.
+    /// A new committer for that source's group. When it is made, no commit of an earlier one can end any more. It takes the
+    /// worker's name before the source joins by it: so a worker that the group has fenced can tell who did that.
     ///
     /// # Errors
     /// What the broker said.
@@ -163,8 +164,12 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
     }
 
     fn run_once(&mut self) -> Result<(), WorkerError> {
-        let source = self.connect.source()?;
-        let committer = match self.connect.committer(source.group()) {
+        let mut source = self.connect.source()?;
+        let committer = self.connect.committer(source.group()).and_then(|committer| {
+            source.join()?;
+            Ok(committer)
+        });
+        let committer = match committer {
             Ok(committer) => committer,
             Err(error) => {
                 source.close(false);
@@ -231,27 +236,25 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             thread.clone(),
         );
         thread::scope(|scope| {
-            let threads = [
-                spawn(scope, format!("effects-{thread}"), move || {
-                    for mut flush in flush_receiver {
-                        let answer = effects.write(&mut flush);
-                        let is_over = answer.result.is_err();
-                        // After a failure the flushes behind it are built on a state that never came to be.
-                        if flush_answer_sender.send(answer).is_err() || is_over {
-                            return;
-                        }
+            let effects = spawn(scope, format!("effects-{thread}"), move || {
+                for mut flush in flush_receiver {
+                    let answer = effects.write(&mut flush);
+                    let is_over = answer.result.is_err();
+                    // After a failure the flushes behind it are built on a state that never came to be.
+                    if flush_answer_sender.send(answer).is_err() || is_over {
+                        break;
                     }
-                }),
-                spawn(scope, format!("hydration-{thread}"), move || {
-                    for job in hydration_receiver {
-                        if hydration_answer_sender.send(hydrator.hydrate(&job)).is_err() {
-                            return;
-                        }
+                }
+                effects
+            });
+            let hydration = spawn(scope, format!("hydration-{thread}"), move || {
+                for job in hydration_receiver {
+                    if hydration_answer_sender.send(hydrator.hydrate(&job)).is_err() {
+                        return;
                     }
-                }),
-            ];
-            let started = threads.iter().find_map(|spawned| spawned.as_ref().err());
-            let result = match started {
+                }
+            });
+            let result = match effects.as_ref().err().or(hydration.as_ref().err()) {
                 None => self.drive(&mut intake, &ownership),
                 Some(error) => {
                     Err(WorkerError::Setup { doing: "starting a thread of a pipeline", reason: error.to_string() })
@@ -259,7 +262,13 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             };
             // What is still on its way counts as not seen; the threads end when their queues do.
             ownership.abandon();
-            (result, intake.into_source())
+            let source = intake.into_source();
+            let effects = effects.ok().and_then(|effects| effects.join().ok());
+            let result = result.map_err(|error| match effects {
+                Some(effects) => effects.verdict(error),
+                None => error,
+            });
+            (result, source)
         })
     }
 
@@ -314,10 +323,10 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-fn spawn<'scope>(
+fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
-    work: impl FnOnce() + Send + 'scope,
-) -> std::io::Result<ScopedJoinHandle<'scope, ()>> {
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
     thread::Builder::new().name(name).spawn_scoped(scope, || guarded(work))
 }

@@ -58,6 +58,10 @@ impl Committer for CutCommitter {
         }
         Ok(())
     }
+
+    fn is_name_taken(&mut self) -> bool {
+        self.real.is_name_taken()
+    }
 }
 
 impl Connect for CutParts {
@@ -67,7 +71,7 @@ impl Connect for CutParts {
     type LogReader = KafkaLogReader;
 
     fn source(&mut self) -> Result<KafkaSource, WorkerError> {
-        Ok(KafkaSource::subscribe(&self.config, &format!("{}-0", self.config.worker.instance))?)
+        Ok(KafkaSource::create(&self.config, &format!("{}-0", self.config.worker.instance))?)
     }
 
     fn committer(&mut self, group: KafkaGroup) -> Result<CutCommitter, WorkerError> {

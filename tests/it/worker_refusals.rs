@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use seenby::config::Delivery;
-use seenby::log::{CommitError, SourceError};
+use seenby::log::{CommitError, Source as _, SourceError};
 use seenby::store::StoreError;
 use seenby::worker::WorkerError;
 
-use crate::support::worker::{Deployment, PATIENCE, load, open_policy};
+use crate::support::committing::join;
+use crate::support::worker::{Deployment, PATIENCE, RunningWorker, load, open_policy};
 
 fn is_fenced(error: &WorkerError) -> bool {
     matches!(error, WorkerError::Source(SourceError::Fenced { .. }) | WorkerError::Commit(CommitError::Fenced { .. }))
@@ -27,6 +28,40 @@ fn a_second_worker_of_the_same_name_ends_the_first() {
     assert!(error.to_string().contains("worker.instance"), "{error}");
     deployment.assert_exactly_once(50, 2);
     second.stop(true).unwrap();
+}
+
+/// A worker whose group has heard of another consumer of its name, of whom nobody hears any more: that is what the group
+/// makes of a request to join that comes twice.
+fn fenced_by_nobody(test: &str, delivery: Delivery) -> (Deployment, RunningWorker) {
+    let deployment = Deployment::new(test, 2, delivery);
+    let worker = deployment.start_as("worker-1");
+    worker.wait_until_ready();
+    deployment.produce(&[open_policy()]);
+    deployment.produce(&load(50, 2)[..75]);
+    deployment.wait_for_at_least(50);
+    join(&deployment.config, "worker-1-0").close(false);
+    (deployment, worker)
+}
+
+#[test]
+fn a_worker_that_no_other_one_has_fenced_goes_on() {
+    let (deployment, worker) = fenced_by_nobody("fenced_by_nobody", Delivery::ExactlyOnce);
+    let deadline = Instant::now() + PATIENCE;
+    while worker.metric("seenby_pipeline_restarts_total") < 1.0 {
+        assert!(Instant::now() < deadline, "it was not fenced");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    deployment.produce(&load(50, 2)[75..]);
+    deployment.assert_exactly_once(50, 2);
+    worker.stop(true).unwrap();
+}
+
+/// Only transactions tell who has the name.
+#[test]
+fn a_worker_without_transactions_stops_where_it_is_fenced() {
+    let (_deployment, worker) = fenced_by_nobody("fenced_at_least_once", Delivery::AtLeastOnce);
+    let error = worker.join().unwrap_err();
+    assert!(is_fenced(&error), "{error}");
 }
 
 #[test]

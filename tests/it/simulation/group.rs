@@ -21,15 +21,6 @@ pub struct Identity {
     generation: u64,
 }
 
-/// Why the coordinator refuses a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Another consumer of the same name took the place.
-    Fenced,
-    /// Of a generation that is over, or of nobody in the group.
-    Stale,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Member,
@@ -113,9 +104,13 @@ impl Client {
 }
 
 impl Coordinator {
-    pub fn subscribe(&mut self, instance: usize) -> ClientId {
+    /// A consumer that is in no group yet.
+    pub fn new_client(&mut self) -> ClientId {
         self.last_client += 1;
-        let id = ClientId(self.last_client);
+        ClientId(self.last_client)
+    }
+
+    pub fn join(&mut self, id: ClientId, instance: usize) {
         let mut client = Client::new(instance);
         match self.predecessor(instance) {
             // A static member that comes back goes on in the same generation, with what it had.
@@ -123,7 +118,20 @@ impl Coordinator {
             None => self.is_rebalance_due = true,
         }
         self.clients.insert(id, client);
-        id
+    }
+
+    /// A static member's request to join arrives a second time: for the group that is another consumer of its name, of
+    /// whom nobody will ever hear again.
+    pub fn join_again(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.clients.get(&id) else { return false };
+        let instance = client.instance;
+        let joins = self.is_static && client.standing == Standing::Member && !client.is_gone;
+        if joins {
+            let ghost = self.new_client();
+            self.join(ghost, instance);
+            self.crash(ghost);
+        }
+        joins
     }
 
     fn predecessor(&self, instance: usize) -> Option<ClientId> {
@@ -336,13 +344,11 @@ impl Coordinator {
         Some(Identity { client: id, generation })
     }
 
-    /// Whether the coordinator takes offsets from it.
-    pub fn check(&self, identity: Identity) -> Result<(), Refusal> {
-        match self.clients.get(&identity.client).map(|client| client.standing) {
-            Some(Standing::Member) if identity.generation == self.generation => Ok(()),
-            Some(Standing::Fenced) => Err(Refusal::Fenced),
-            _ => Err(Refusal::Stale),
-        }
+    /// Whether the coordinator takes offsets from it: not where it is of a generation that is over, fenced, or nobody in the
+    /// group.
+    pub fn takes_offsets_of(&self, identity: Identity) -> bool {
+        let is_member = |client: &Client| client.standing == Standing::Member;
+        identity.generation == self.generation && self.clients.get(&identity.client).is_some_and(is_member)
     }
 
     pub fn committed(&self, partition: PartitionId) -> Option<&CommittedPosition> {

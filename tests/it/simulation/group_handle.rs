@@ -78,7 +78,7 @@ impl Group for MemoryGroup {
         let Some(identity) = self.identity() else { return Err(unavailable("committing offsets")) };
         self.world.pause();
         self.world.with(|shared| {
-            if shared.group.check(identity).is_err() {
+            if !shared.group.takes_offsets_of(identity) {
                 return Err(unavailable("committing offsets"));
             }
             for &(partition, next_offset, metadata) in positions {

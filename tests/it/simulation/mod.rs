@@ -128,6 +128,16 @@ fn a_producer_whose_name_was_taken_and_that_comes_back_is_caught() {
 }
 
 #[test]
+fn a_member_fenced_by_its_own_second_request_that_stops_is_caught() {
+    caught(Mistake::EveryFenceIsBelieved, &[Invariant::NobodyIsNeeded]);
+}
+
+#[test]
+fn a_member_fenced_by_a_second_worker_that_comes_back_is_caught() {
+    caught(Mistake::NoFenceIsBelieved, &[Invariant::NewerStays]);
+}
+
+#[test]
 fn committed_offsets_read_past_an_open_transaction_are_caught() {
     caught(Mistake::UnstableCommits, &[Invariant::CommitsGoOn, Invariant::Notifications]);
 }

@@ -1,7 +1,7 @@
 //! One start of a worker: the real intake, effects and hydration on the parts in memory, driven the way
 //! `worker::Pipeline` drives them.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
@@ -65,13 +65,15 @@ impl Part {
 pub struct Process {
     pub instance: usize,
     pub client: ClientId,
-    /// Whether it begins anew once it has ended.
-    pub rebuilds: bool,
     stalls: [u32; Part::ALL.len()],
     phase: Phase,
     effects: Coroutine,
+    /// Where the effects are once their loop is over.
+    ended_effects: EndedEffects,
     hydration: Coroutine,
 }
+
+type EndedEffects = Arc<Mutex<Option<Effects<MemoryStore, MemoryCommitter, SimulatedClock>>>>;
 
 enum Phase {
     Running {
@@ -84,32 +86,19 @@ enum Phase {
     Ending {
         source: MemorySource,
         leaves: bool,
+        error: Option<WorkerError>,
     },
-    Ended,
-}
-
-/// What a step came to.
-pub enum Stepped {
-    Goes,
-    /// It begins anew under its name as soon as its threads have ended.
-    Rebuilds,
-    /// It is over, and somebody would have to act.
-    Stopped(WorkerError),
+    Ended(Option<WorkerError>),
 }
 
 impl Process {
-    /// Starts a worker; joins the group, then takes its transactional id over.
+    /// Starts a worker: takes its transactional id over, then joins the group.
     pub fn start(world: &World, instance: usize, limits: Limits) -> Result<Self, SourceError> {
-        let source = MemorySource::subscribe(world, instance);
+        let mut source = MemorySource::create(world, instance);
         let client = source.client();
         let held_back = HeldBack::default();
-        let committer = match MemoryCommitter::create(world, instance, source.group(), held_back.clone()) {
-            Ok(committer) => committer,
-            Err(error) => {
-                source.close(false);
-                return Err(error);
-            }
-        };
+        let committer = MemoryCommitter::create(world, instance, source.group(), held_back.clone())?;
+        source.join()?;
         let clock = SimulatedClock(world.clone());
         let ownership = Ownership::default();
         let mut effects = Effects::new(
@@ -153,18 +142,21 @@ impl Process {
             METRICS.clone(),
             instance.to_string(),
         );
+        let ended_effects = EndedEffects::default();
+        let place = Arc::clone(&ended_effects);
         let effects = Coroutine::new(move || {
             serve(&flushes, &flush_answer_sender, |flush| {
                 let answer = effects.write(flush);
                 let goes_on = answer.result.is_ok();
                 (answer, goes_on)
             });
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(effects);
         });
         let hydration = Coroutine::new(move || {
             serve(&hydrations, &hydration_answer_sender, |job| (hydrator.hydrate(job), true));
         });
         let phase = Phase::Running { intake: Box::new(intake), ownership, stopping: None };
-        Ok(Self { instance, client, rebuilds: false, stalls: [0; Part::ALL.len()], phase, effects, hydration })
+        Ok(Self { instance, client, stalls: [0; Part::ALL.len()], phase, effects, ended_effects, hydration })
     }
 
     /// Lets a part stand still for so many steps of the scheduler.
@@ -181,7 +173,15 @@ impl Process {
     }
 
     pub fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// What ended it, where it was not asked to.
+    pub fn error(&self) -> Option<&WorkerError> {
+        match &self.phase {
+            Phase::Running { .. } => None,
+            Phase::Ending { error, .. } | Phase::Ended(error) => error.as_ref(),
+        }
     }
 
     /// The states of the partitions that it reads.
@@ -201,24 +201,17 @@ impl Process {
     }
 
     /// One turn of the intake; ends it on failure, and on a stop once everything is flushed.
-    pub fn step_intake(&mut self) -> Stepped {
+    pub fn step_intake(&mut self) {
         self.effects.wake();
         self.hydration.wake();
-        let Phase::Running { intake, stopping, .. } = &mut self.phase else { return Stepped::Goes };
+        let Phase::Running { intake, stopping, .. } = &mut self.phase else { return };
         if let Some(leaves) = *stopping
             && intake.is_drained()
         {
-            self.end(leaves);
-            return Stepped::Goes;
+            self.end(leaves, None);
+        } else if let Err(error) = intake.step() {
+            self.end(error.recovery() == Recovery::LeaveAndRebuild, Some(error));
         }
-        let Err(error) = intake.step() else { return Stepped::Goes };
-        let recovery = error.recovery();
-        self.end(recovery == Recovery::LeaveAndRebuild);
-        if recovery == Recovery::Stop {
-            return Stepped::Stopped(error);
-        }
-        self.rebuilds = true;
-        Stepped::Rebuilds
     }
 
     pub fn resume_effects(&mut self) {
@@ -239,19 +232,28 @@ impl Process {
         }
     }
 
-    fn end(&mut self, leaves: bool) {
-        if let Phase::Running { intake, ownership, .. } = std::mem::replace(&mut self.phase, Phase::Ended) {
+    fn end(&mut self, leaves: bool, error: Option<WorkerError>) {
+        if let Phase::Running { intake, ownership, .. } = std::mem::replace(&mut self.phase, Phase::Ended(None)) {
             self.effects.wake();
             self.hydration.wake();
             ownership.abandon();
-            self.phase = Phase::Ending { source: intake.into_source(), leaves };
+            self.phase = Phase::Ending { source: intake.into_source(), leaves, error };
         }
     }
 
     fn close_if_over(&mut self) {
         let is_over = matches!(self.phase, Phase::Ending { .. }) && self.effects.is_over() && self.hydration.is_over();
-        if is_over && let Phase::Ending { source, leaves } = std::mem::replace(&mut self.phase, Phase::Ended) {
+        if !is_over {
+            return;
+        }
+        if let Phase::Ending { source, leaves, error } = std::mem::replace(&mut self.phase, Phase::Ended(None)) {
+            let effects = self.ended_effects.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let error = match (effects, error) {
+                (Some(effects), Some(error)) => Some(effects.verdict(error)),
+                (_, error) => error,
+            };
             source.close(leaves);
+            self.phase = Phase::Ended(error);
         }
     }
 }

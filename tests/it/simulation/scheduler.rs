@@ -9,11 +9,11 @@ use rand::distr::Distribution as _;
 use rand::distr::weighted::WeightedIndex;
 use seenby::event::PartitionId;
 use seenby::log::{CommitError, SourceError};
-use seenby::worker::{IntakeLimits, WorkerError};
+use seenby::worker::{IntakeLimits, Recovery, WorkerError};
 
 use super::group::ClientId;
 use super::invariants;
-use super::process::{Limits, Part, Process, Stepped};
+use super::process::{Limits, Part, Process};
 use super::world::{Event, Invariant, Mishaps, Mistake, Violation, World, partitions};
 use crate::support::random_log::{Content, TimedRecord, drawn};
 
@@ -42,6 +42,7 @@ enum Action {
     Crash,
     Stall,
     ExpireSession,
+    JoinAgain,
     Stop,
     TakeName,
     Merge,
@@ -53,7 +54,7 @@ enum Action {
 }
 
 /// How likely each is, and whether it is a disturbance, of which runs have fewer or more.
-const WEIGHTS: [(Action, u32, bool); 18] = [
+const WEIGHTS: [(Action, u32, bool); 19] = [
     (Action::StepIntake, 800, false),
     (Action::ResumeEffects, 1000, false),
     (Action::ResumeHydration, 600, false),
@@ -70,6 +71,7 @@ const WEIGHTS: [(Action, u32, bool); 18] = [
     (Action::Crash, 2, true),
     (Action::Stall, 2, true),
     (Action::ExpireSession, 2, true),
+    (Action::JoinAgain, 1, true),
     (Action::Stop, 1, true),
     (Action::TakeName, 1, true),
 ];
@@ -187,6 +189,14 @@ impl Run {
                     shared.trace(|| format!("the session of {member:?} ends"));
                     shared.group.expire(member);
                 }
+            }),
+            Action::JoinAgain => self.with_any_process(|run, place| {
+                let client = run.processes[place].client;
+                run.world.with(|shared| {
+                    if shared.group.join_again(client) {
+                        shared.trace(|| format!("{client:?} joins twice"));
+                    }
+                });
             }),
             Action::Stop => {
                 let leaves = self.world.with(|shared| shared.chance(50));
@@ -314,8 +324,29 @@ impl Run {
         self.world.with(|shared| shared.now += Duration::from_millis(shared.random.random_range(0..20)));
         self.processes.iter_mut().for_each(Process::pass_step);
         let ended: Vec<Process> = self.processes.extract_if(.., |process| process.is_ended()).collect();
-        for process in ended.iter().filter(|process| process.rebuilds) {
-            self.start(process.instance);
+        for process in ended {
+            if let Some(error) = process.error() {
+                self.take_end(process.instance, process.client, error);
+            }
+        }
+    }
+
+    /// A worker has ended by itself.
+    fn take_end(&mut self, instance: usize, client: ClientId, error: &WorkerError) {
+        if error.recovery() != Recovery::Stop {
+            self.world.with(|shared| {
+                shared.meet(Event::Rebuilt);
+                if matches!(error, WorkerError::Source(SourceError::JoinedTwice { .. })) {
+                    shared.meet(Event::FencedByItself);
+                    shared.comes_back(client);
+                }
+            });
+            self.start(instance);
+        } else if is_fenced(error) && self.usurped.contains(&client) {
+            self.world.with(|shared| shared.meet(Event::FencedByName));
+        } else {
+            let what = format!("{client:?} stops: {error}");
+            self.world.with(|shared| shared.violated(Invariant::NobodyIsNeeded, what));
         }
     }
 
@@ -366,24 +397,10 @@ impl Run {
 
     fn step_intake(&mut self, place: usize) {
         let process = &mut self.processes[place];
-        let stepped = process.step_intake();
-        let client = process.client;
-        match stepped {
-            Stepped::Goes => {}
-            Stepped::Rebuilds => self.world.with(|shared| {
-                shared.meet(Event::Rebuilt);
-                if shared.name_taken.contains(&client) {
-                    let what = format!("{client:?} knows that its name was taken, and takes it back");
-                    shared.violated(Invariant::NewerStays, what);
-                }
-            }),
-            Stepped::Stopped(error) if is_fenced(&error) && self.usurped.contains(&client) => {
-                self.world.with(|shared| shared.meet(Event::FencedByName));
-            }
-            Stepped::Stopped(error) => {
-                let what = format!("{client:?} stops: {error}");
-                self.world.with(|shared| shared.violated(Invariant::NobodyIsNeeded, what));
-            }
+        let ended_before = process.error().is_some();
+        process.step_intake();
+        if !ended_before && process.error().is_some_and(|error| error.recovery() != Recovery::Stop) {
+            self.world.with(|shared| shared.comes_back(process.client));
         }
     }
 

@@ -69,16 +69,17 @@ impl Topic {
 /// One consumer in one worker.
 pub struct MemorySource {
     world: World,
+    instance: usize,
     client: ClientId,
     positions: BTreeMap<PartitionId, Offset>,
     paused: BTreeSet<PartitionId>,
 }
 
 impl MemorySource {
-    /// Joins the group as a worker's consumer.
-    pub fn subscribe(world: &World, instance: usize) -> Self {
-        let client = world.with(|shared| shared.group.subscribe(instance));
-        Self { world: world.clone(), client, positions: BTreeMap::new(), paused: BTreeSet::new() }
+    /// A worker's consumer.
+    pub fn create(world: &World, instance: usize) -> Self {
+        let client = world.with(|shared| shared.group.new_client());
+        Self { world: world.clone(), instance, client, positions: BTreeMap::new(), paused: BTreeSet::new() }
     }
 
     pub fn client(&self) -> ClientId {
@@ -93,9 +94,14 @@ impl Source for MemorySource {
         MemoryGroup::new(&self.world, self.client)
     }
 
+    fn join(&mut self) -> Result<(), SourceError> {
+        self.world.with(|shared| shared.group.join(self.client, self.instance));
+        Ok(())
+    }
+
     fn poll(&mut self, _wait: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
         batch.clear();
-        let Self { world, client, positions, paused } = self;
+        let Self { world, client, positions, paused, .. } = self;
         world.with(|shared| {
             shared.group.background(*client);
             if shared.group.knows_of_fence(*client) {

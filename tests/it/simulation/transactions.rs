@@ -7,7 +7,7 @@ use seenby::event::PartitionId;
 use seenby::log::{CommitError, CommitMetadata, CommittedPosition, Committer, Outbox, PartitionEffects, SourceError};
 
 use super::coroutine;
-use super::group::{Identity, Refusal};
+use super::group::Identity;
 use super::group_handle::MemoryGroup;
 use super::store::HeldBack;
 use super::world::{Event, Mistake, Shared, World};
@@ -190,15 +190,9 @@ impl MemoryCommitter {
         let doing = "adding offsets to the transaction";
         self.step(doing, |_| {})?;
         self.world.with(|shared| {
-            match shared.group.check(identity) {
-                Ok(()) => {}
-                Err(Refusal::Fenced) => {
-                    return Err(CommitError::Fenced { doing, reason: "fenced instance id".to_owned() });
-                }
-                Err(Refusal::Stale) => {
-                    shared.meet(Event::CommitOfStaleMember);
-                    return Err(CommitError::Aborted { doing, reason: "illegal generation".to_owned() });
-                }
+            if !shared.group.takes_offsets_of(identity) {
+                shared.meet(Event::CommitOfStaleMember);
+                return Err(CommitError::Aborted { doing, reason: "illegal generation".to_owned() });
             }
             for effects in effects {
                 shared.accept_offset(identity, effects.partition);
@@ -293,5 +287,16 @@ impl Committer for MemoryCommitter {
         })?;
         self.held_back.release(&self.world);
         Ok(())
+    }
+
+    fn is_name_taken(&mut self) -> bool {
+        self.world.with(|shared| {
+            let is_taken = matches!(self.open(shared, "looking whose name it is"), Err(CommitError::Fenced { .. }));
+            match shared.mistake {
+                Mistake::EveryFenceIsBelieved => true,
+                Mistake::NoFenceIsBelieved => false,
+                _ => is_taken,
+            }
+        })
     }
 }

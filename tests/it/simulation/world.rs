@@ -71,6 +71,10 @@ pub enum Mistake {
     IdentityAfterOwnership,
     /// The committer does not tell a producer whose name was taken from one whose commit has an unknown end.
     FencedIsUnknown,
+    /// The committer says that a member whom the group has fenced was fenced by a second worker each time.
+    EveryFenceIsBelieved,
+    /// The committer says that it never was.
+    NoFenceIsBelieved,
     /// Committed offsets are answered while a transaction that holds newer ones is open.
     UnstableCommits,
 }
@@ -95,12 +99,13 @@ pub enum Event {
     SessionLost,
     RestartedInSession,
     FencedByName,
+    FencedByItself,
     StoppedByRequest,
     Rebuilt,
 }
 
 impl Event {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InsertUnanswered,
         Self::InsertInPart,
         Self::InsertLeftOnItsWay,
@@ -118,6 +123,7 @@ impl Event {
         Self::SessionLost,
         Self::RestartedInSession,
         Self::FencedByName,
+        Self::FencedByItself,
         Self::StoppedByRequest,
         Self::Rebuilt,
     ];
@@ -216,6 +222,16 @@ impl Shared {
     pub fn violated(&mut self, invariant: Invariant, what: String) {
         self.trace(|| format!("VIOLATED {invariant:?}: {what}"));
         self.violations.push(Violation { invariant, what });
+    }
+
+    /// A worker is about to begin anew under its name.
+    pub fn comes_back(&mut self, client: ClientId) {
+        if self.name_taken.contains(&client) {
+            self.violated(
+                Invariant::NewerStays,
+                format!("{client:?} knows that its name was taken, and takes it back"),
+            );
+        }
     }
 
     /// Counts what the run has met.

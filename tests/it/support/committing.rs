@@ -16,7 +16,8 @@ use super::worker::PATIENCE;
 
 /// Joins the group as `instance`, and takes over from its beginning what it is given.
 pub fn join(config: &Config, instance: &str) -> KafkaSource {
-    let mut source = KafkaSource::subscribe(config, instance).unwrap();
+    let mut source = KafkaSource::create(config, instance).unwrap();
+    source.join().unwrap();
     let mut batch = RecordBatch::default();
     let deadline = Instant::now() + PATIENCE;
     loop {

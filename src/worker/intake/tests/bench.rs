@@ -104,6 +104,10 @@ impl Source for SteadySource {
         NoGroup
     }
 
+    fn join(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     fn poll(&mut self, _: Duration, batch: &mut RecordBatch) -> Result<(), SourceError> {
         batch.clear();
         let mut shared = self.shared.borrow_mut();
@@ -345,5 +349,9 @@ impl Committer for WillingCommitter {
         let owned = effects.iter().map(|effects| effects.partition).filter(|partition| is_owned(*partition));
         self.0.lock().unwrap().extend(owned);
         Ok(())
+    }
+
+    fn is_name_taken(&mut self) -> bool {
+        true
     }
 }
