@@ -6,7 +6,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::stored_message::MessageSelection;
-use super::{OfApp, Queries, ReaderPosition, ReaderRow, Snapshot, Statements, StoredMessage, apps};
+use super::{OfApp, Queries, ReaderPosition, ReaderRow, Snapshot, Statements, StoredMessage};
 use crate::event::{AppId, EventTime};
 use crate::fold::fact::ReceiptKind;
 use crate::store::StoreError;
@@ -120,10 +120,7 @@ impl Statements {
         let mut receipts = vec![MessageReceipts::default(); asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self
-            .client
-            .query(include_str!("receipts_by_message.sql"))
-            .bind(apps(&asked))
-            .bind(&selection.pairs)
+            .of_messages(include_str!("receipts_by_message.sql"), &asked, &selection.pairs)
             .bind(&selection.times);
         for row in self.reading("receipts").bounded(query.fetch_all::<ReceiptRow>()).await? {
             let ReceiptRow { conversation, message, sent_at, kind, reader, at, ack_id, content, version } = row;
@@ -156,10 +153,7 @@ impl Statements {
         let mut recalls = vec![None; asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
         let query = self
-            .client
-            .query(include_str!("recalls_by_message.sql"))
-            .bind(apps(&asked))
-            .bind(&selection.pairs)
+            .of_messages(include_str!("recalls_by_message.sql"), &asked, &selection.pairs)
             .bind(&selection.times);
         for row in self.reading("recalls").bounded(query.fetch_all::<RecallRow>()).await? {
             let recall = StoredRecall { at: EventTime::from_millis(row.at), place: !row.version };

@@ -2,4 +2,4 @@
 -- of a message, the first version in log order) is told by the reader, as analysing a statement costs more than its rows.
 SELECT conversation, message, sender, recipient, sent_at, chat, status, validity_ms, reader_cap, audience, version
 FROM messages
-WHERE app IN ? AND (conversation, message) IN ?
+WHERE ${of_messages}

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse::Client;
+use clickhouse::query::Query;
 use futures_util::FutureExt as _;
 use prometheus::{Histogram, IntGauge};
 use serde::Deserialize;
@@ -91,6 +92,19 @@ struct Statements {
 impl Statements {
     fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
         Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
+    }
+
+    /// A statement of which rows of these messages are asked, `${of_messages}` in its text, with their keys bound. One
+    /// message alone is told by equality: that takes a seventh off what the statement costs.
+    fn of_messages<T>(&self, sql: &str, asked: &[OfApp<T>], pairs: &BTreeSet<(&str, &str)>) -> Query {
+        let of_messages = |condition| self.client.query(&sql.replace("${of_messages}", condition));
+        match (asked, pairs.first()) {
+            ([one], Some((conversation, message))) => of_messages("app = ? AND conversation = ? AND message = ?")
+                .bind(&one.app)
+                .bind(conversation)
+                .bind(message),
+            _ => of_messages("app IN ? AND (conversation, message) IN ?").bind(apps(asked)).bind(pairs),
+        }
     }
 }
 

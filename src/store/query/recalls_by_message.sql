@@ -2,4 +2,4 @@
 -- version.
 SELECT conversation, message, sent_at, at, version
 FROM recalls
-WHERE app IN ? AND (conversation, message) IN ? AND sent_at IN ?
+WHERE ${of_messages} AND sent_at IN ?

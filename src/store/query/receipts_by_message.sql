@@ -4,4 +4,4 @@
 -- of them. Which of several lives of a message a receipt is of is told by sent_at as well.
 SELECT conversation, message, sent_at, kind, reader, at, ack_id, content, version
 FROM receipts
-WHERE app IN ? AND (conversation, message) IN ? AND sent_at IN ?
+WHERE ${of_messages} AND sent_at IN ?

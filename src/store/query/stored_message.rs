@@ -7,7 +7,7 @@ use chrono::DateTime;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::{OfApp, Queries, Statements, apps};
+use super::{OfApp, Queries, Statements};
 use crate::event::{AppId, Chat, EventTime};
 use crate::fold::Outcome;
 use crate::fold::fact::MessageStatus;
@@ -87,7 +87,7 @@ impl Statements {
         asked: Vec<OfApp<MessageKey>>,
     ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
         let pairs: BTreeSet<(&str, &str)> = asked.iter().map(|asked| asked.what.pair()).collect();
-        let query = self.client.query(include_str!("messages_by_key.sql")).bind(apps(&asked)).bind(pairs);
+        let query = self.of_messages(include_str!("messages_by_key.sql"), &asked, &pairs);
         let rows = self.reading("messages").bounded(query.fetch_all::<MessageRow>()).await?;
         let mut messages: HashMap<MessageKey, StoredMessage> = HashMap::with_capacity(asked.len());
         for row in rows {
