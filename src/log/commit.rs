@@ -47,8 +47,8 @@ pub trait Committer: Send {
         is_owned: &dyn Fn(PartitionId) -> bool,
     ) -> Result<(), CommitError>;
 
-    /// Whether a second worker has taken this one's name, which the group says of a member as well whose own request to
-    /// join it had to be made again. Where that cannot be told, it has. May block on the network.
+    /// Whether a second worker has taken the name of this one, whom the group has fenced: it does so as well where a
+    /// member's own request to join had to be made again. Where that cannot be told, one has. May block on the network.
     fn is_name_taken(&mut self) -> bool;
 }
 

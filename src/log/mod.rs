@@ -160,7 +160,7 @@ impl CommitMetadata {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// A second worker joined with the same name.
+    /// The group has taken another member of the same name in.
     #[error(
         "another worker joined group {group} as {instance}; this one stops. Give every running worker a worker.instance \
          of its own"

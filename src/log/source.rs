@@ -164,7 +164,7 @@ pub(crate) fn instance_id(config: &Config, thread: u16) -> String {
 }
 
 impl KafkaSource {
-    /// A consumer that joins the group as `instance`.
+    /// A consumer that is to join the group as `instance`.
     pub fn create(config: &Config, instance: &str) -> Result<Self, SourceError> {
         let settings = client::consumer(config, instance);
         let consumer = BaseConsumer::from_config_and_context(&settings, NotingContext::default())

@@ -23,8 +23,8 @@ const STEP_ATTEMPTS: usize = 5;
 pub struct TransactionalCommitter {
     producer: EffectProducer,
     group: KafkaGroup,
-    /// Since when a transaction may be open whose end is not known.
-    open_since: Option<Instant>,
+    /// Whether there is a transaction whose end is not known.
+    is_unsettled: bool,
 }
 
 impl TransactionalCommitter {
@@ -43,7 +43,7 @@ impl TransactionalCommitter {
                 _ => SourceError::of(doing, source),
             }
         })?;
-        Ok(Self { producer, group, open_since: None })
+        Ok(Self { producer, group, is_unsettled: false })
     }
 
     /// Ends the transaction without effect. Delivery reports have been polled by `produce`.
@@ -74,39 +74,21 @@ impl TransactionalCommitter {
         is_name_taken.then_some(CommitError::Fenced { doing: "committing a flush", reason })
     }
 
-    /// Adds an offset to a transaction and aborts it, and with it what may be open; tells how that ended.
-    fn add_and_abort(&mut self) -> CommitError {
-        let doing = "looking whose the transactional id is";
+    /// Adds an offset to a transaction and aborts it, which nobody can whose transactional id was taken.
+    fn prove_name(&self) -> Result<(), String> {
+        let failed = |error: KafkaError| error.to_string();
         let client = &self.producer.client;
-        if let Some(begun) = self.open_since.take() {
-            match self.abort(doing, String::new(), begun) {
-                CommitError::Aborted { .. } => {}
-                failed => return failed,
-            }
+        let member = self.group.last_metadata().ok_or("the consumer is of no group")?;
+        // The group takes no offset of a member that it has fenced: none is pending, not even for a moment.
+        let nothing = (PartitionId::new(0), Offset::default(), CommitMetadata::of(EventTime::from_millis(0)));
+        let positions = self.group.positions(std::iter::once(nothing)).map_err(failed)?;
+        client.begin_transaction().map_err(failed)?;
+        match client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT) {
+            // The id's own coordinator had let the producer add to its transaction before the group was asked.
+            Err(KafkaError::Transaction(error)) if is_of_member(error.code()) => {}
+            added => added.map_err(failed)?,
         }
-        let Some(member) = self.group.last_metadata() else {
-            return CommitError::Unknown { doing, reason: "the consumer is in no group".to_owned() };
-        };
-        let metadata = CommitMetadata::of(EventTime::from_millis(0));
-        let offset = std::iter::once((PartitionId::new(0), Offset::default(), metadata));
-        let positions = match self.group.positions(offset) {
-            Ok(positions) => positions,
-            Err(error) => return CommitError::Refused { doing, reason: error.to_string() },
-        };
-        let begun = Instant::now();
-        let added = self.step(doing, begun, || client.begin_transaction()).and_then(|()| {
-            self.step(doing, begun, || client.send_offsets_to_transaction(&positions, &member, REQUEST_TIMEOUT))
-        });
-        match added {
-            Ok(()) => self.abort(doing, String::new(), begun),
-            Err(StepFailure::Abort(doing, reason) | StepFailure::Refused(doing, reason)) => {
-                self.abort(doing, reason, begun)
-            }
-            Err(StepFailure::Unknown(doing, reason)) => {
-                self.fenced(begun).unwrap_or(CommitError::Unknown { doing, reason })
-            }
-            Err(StepFailure::Final(error)) => error,
-        }
+        client.abort_transaction(REQUEST_TIMEOUT).map_err(failed)
     }
 
     /// Runs a step, repeating it while the client calls the failure retriable.
@@ -146,6 +128,12 @@ enum StepFailure {
 fn is_fencing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// Whether the group's coordinator refuses an offset because of who sent it.
+fn is_of_member(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration)
 }
 
 /// The coordinator also fences a producer whose transaction it timed out: no second worker is to blame then.
@@ -208,7 +196,7 @@ impl Committer for TransactionalCommitter {
             .map_err(|error| CommitError::Refused { doing: "naming offsets", reason: error.to_string() })?;
 
         let begun = Instant::now();
-        self.open_since = Some(begun);
+        self.is_unsettled = true;
         let client = &self.producer.client;
         let run = || {
             reach(FailPoint::TransactionBegin);
@@ -241,22 +229,20 @@ impl Committer for TransactionalCommitter {
                 StepFailure::Final(error) => error,
             })
         });
-        if !matches!(result, Err(CommitError::Unknown { .. } | CommitError::Fenced { .. })) {
-            self.open_since = None;
-        }
+        self.is_unsettled = matches!(result, Err(CommitError::Unknown { .. } | CommitError::Fenced { .. }));
         result
     }
 
-    /// A second worker takes the transactional id before it joins the group by that name: a producer that can still add
-    /// something to a transaction has its name.
+    /// A second worker takes the transactional id before it joins the group by that name.
     fn is_name_taken(&mut self) -> bool {
-        if let (Some(begun), Some((code, _))) = (self.open_since, self.producer.client.client().fatal_error()) {
-            return !is_fencing(code) || may_only_be_a_second_worker(begun);
+        // Behind a transaction whose end is not known none can begin.
+        if self.is_unsettled {
+            return true;
         }
-        match self.add_and_abort() {
-            CommitError::Aborted { .. } => false,
-            error => {
-                tracing::debug!(%error, "whether the name was taken");
+        match self.prove_name() {
+            Ok(()) => false,
+            Err(reason) => {
+                tracing::warn!(reason, "the transactional id may be another worker's");
                 true
             }
         }

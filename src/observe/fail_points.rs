@@ -29,6 +29,8 @@ macro_rules! fail_points {
 }
 
 fail_points! {
+    /// The worker's name is taken, and it joins the group next.
+    JoinBegin = "join.begin",
     /// Partitions were given, nothing of them is read back yet.
     HydrationBegin = "hydration.begin",
     /// Their states are read back; those without a commit get their first one next.

@@ -21,7 +21,7 @@ use super::stop::StopSignal;
 use super::unassigned::RejoinSignal;
 use crate::config::{Config, RecoveryMode};
 use crate::log::{Committer, LogReader, Source};
-use crate::observe::Condition;
+use crate::observe::{Condition, FailPoint, reach};
 use crate::store::{Store, TopicIdentity};
 
 /// How long a stop waits for the flushes on their way.
@@ -166,6 +166,7 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
     fn run_once(&mut self) -> Result<(), WorkerError> {
         let mut source = self.connect.source()?;
         let committer = self.connect.committer(source.group()).and_then(|committer| {
+            reach(FailPoint::JoinBegin);
             source.join()?;
             Ok(committer)
         });
@@ -265,8 +266,9 @@ impl<C: Connect, K: Clock> Pipeline<C, K> {
             let source = intake.into_source();
             let effects = effects.ok().and_then(|effects| effects.join().ok());
             let result = result.map_err(|error| match effects {
-                Some(effects) => effects.verdict(error),
-                None => error,
+                // Whoever is to stop does not wait for the answer.
+                Some(effects) if !self.stop.is_requested() => effects.verdict(error),
+                _ => error,
             });
             (result, source)
         })

@@ -44,9 +44,11 @@ fn occasion(point: FailPoint) -> Occasion {
         FailPoint::PlainProduce | FailPoint::PlainCommit | FailPoint::PlainEnd => {
             Occasion::Flush(Delivery::AtLeastOnce)
         }
-        FailPoint::HydrationBegin | FailPoint::HydrationRead | FailPoint::AssignBegin | FailPoint::AssignEnd => {
-            Occasion::Start
-        }
+        FailPoint::JoinBegin
+        | FailPoint::HydrationBegin
+        | FailPoint::HydrationRead
+        | FailPoint::AssignBegin
+        | FailPoint::AssignEnd => Occasion::Start,
         FailPoint::HydrationFirstCommit => Occasion::FirstStart,
         FailPoint::RevokeBegin | FailPoint::RevokeEnd => Occasion::Sharing,
     }

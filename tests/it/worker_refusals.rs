@@ -30,6 +30,36 @@ fn a_second_worker_of_the_same_name_ends_the_first() {
     second.stop(true).unwrap();
 }
 
+/// So a worker that the group has fenced is answered by the transactional id's coordinator who did that.
+#[test]
+fn a_worker_takes_its_name_before_it_joins() {
+    let mut deployment = Deployment::new("name_before_joining", 2, Delivery::ExactlyOnce);
+    deployment.config.worker.flush_interval_ms = 1;
+    deployment.produce(&[open_policy()]);
+    let older = deployment.start();
+    older.wait_until_ready();
+    let newer = deployment.spawn_with("worker-1", &[], &[("FAILPOINTS", "join.begin=sleep(600000)")]);
+    let is_fenced = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for record in load(200, 30) {
+                deployment.hand_over(&record);
+                if !is_fenced.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+            deployment.wait_for_delivery();
+        });
+        let error = older.join().unwrap_err();
+        is_fenced.store(true, Ordering::Relaxed);
+        assert!(matches!(error, WorkerError::Commit(CommitError::Fenced { .. })), "{error}");
+    });
+    newer.kill();
+    let last = deployment.start();
+    deployment.assert_exactly_once(200, 30);
+    last.stop(true).unwrap();
+}
+
 /// A worker whose group has heard of another consumer of its name, of whom nobody hears any more: that is what the group
 /// makes of a request to join that comes twice.
 fn fenced_by_nobody(test: &str, delivery: Delivery) -> (Deployment, RunningWorker) {

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::engine::{Answer, Engine, Exception, Session, Statement};
+use super::engine::Engine;
 use super::request::{self, Chunking, Parameters};
+use super::session::{Answer, Exception, Session, Statement};
 
 /// Statements that run at once; more of them wait. Each holds a thread.
 const MOST_STATEMENTS: usize = 32;

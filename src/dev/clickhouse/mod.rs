@@ -7,6 +7,7 @@ mod engine;
 mod ffi;
 mod front;
 mod request;
+mod session;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -18,7 +19,8 @@ use axum::serve::ListenerExt as _;
 use tokio::sync::oneshot;
 
 use self::engine::Engine;
-pub use self::engine::{EngineError, Exception};
+pub use self::engine::EngineError;
+pub use self::session::Exception;
 use super::tools;
 
 /// The version of the engine that seenby is tested with, as its package names it.

@@ -3,7 +3,7 @@
 //! The statement stands in the `query` parameter, in the body, or begins in the one and goes on in the other; settings,
 //! `param_x` values and the database are URL parameters, and a multipart form may carry statement and values instead.
 
-use super::engine::Exception;
+use super::session::Exception;
 
 /// Parameters of ClickHouse's HTTP interface that are no settings and mean nothing here: this front has one user, no
 /// sessions, no query log, and sends error texts without stack traces.

@@ -119,9 +119,8 @@ impl Statements {
     pub(super) async fn receipts(self, asked: Vec<OfApp<StoredMessage>>) -> Result<Vec<MessageReceipts>, StoreError> {
         let mut receipts = vec![MessageReceipts::default(); asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
-        let query = self
-            .of_messages(include_str!("receipts_by_message.sql"), &asked, &selection.pairs)
-            .bind(&selection.times);
+        let query =
+            self.of_messages(include_str!("receipts_by_message.sql"), &asked, &selection.pairs).bind(&selection.times);
         for row in self.reading("receipts").bounded(query.fetch_all::<ReceiptRow>()).await? {
             let ReceiptRow { conversation, message, sent_at, kind, reader, at, ack_id, content, version } = row;
             let kind = ReceiptKind::from_number(kind).ok_or_else(|| StoreError::Unreadable {
@@ -152,9 +151,8 @@ impl Statements {
     ) -> Result<Vec<Option<StoredRecall>>, StoreError> {
         let mut recalls = vec![None; asked.len()];
         let selection = MessageSelection::of(asked.iter().map(|asked| &asked.what));
-        let query = self
-            .of_messages(include_str!("recalls_by_message.sql"), &asked, &selection.pairs)
-            .bind(&selection.times);
+        let query =
+            self.of_messages(include_str!("recalls_by_message.sql"), &asked, &selection.pairs).bind(&selection.times);
         for row in self.reading("recalls").bounded(query.fetch_all::<RecallRow>()).await? {
             let recall = StoredRecall { at: EventTime::from_millis(row.at), place: !row.version };
             for index in selection.indexes(&row.conversation, &row.message, row.sent_at) {

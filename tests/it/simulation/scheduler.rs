@@ -342,12 +342,15 @@ impl Run {
                 }
             });
             self.start(instance);
-        } else if is_fenced(error) && self.usurped.contains(&client) {
-            self.world.with(|shared| shared.meet(Event::FencedByName));
-        } else {
-            let what = format!("{client:?} stops: {error}");
-            self.world.with(|shared| shared.violated(Invariant::NobodyIsNeeded, what));
+            return;
         }
+        self.world.with(|shared| {
+            if is_fenced(error) && (self.usurped.contains(&client) || shared.in_doubt.contains(&client)) {
+                shared.meet(Event::FencedByName);
+            } else {
+                shared.violated(Invariant::NobodyIsNeeded, format!("{client:?} stops: {error}"));
+            }
+        });
     }
 
     fn produce(&mut self, count: usize) {

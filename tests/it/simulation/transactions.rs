@@ -115,6 +115,8 @@ pub struct MemoryCommitter {
     epoch: u64,
     group: MemoryGroup,
     held_back: HeldBack,
+    /// Whether there is a transaction whose end is not known.
+    is_unsettled: bool,
 }
 
 /// How a commit's request ends.
@@ -137,7 +139,7 @@ impl MemoryCommitter {
         held_back: HeldBack,
     ) -> Result<Self, SourceError> {
         let epoch = world.with(|shared| shared.transactions.init(instance));
-        Ok(Self { world: world.clone(), instance, epoch, group, held_back })
+        Ok(Self { world: world.clone(), instance, epoch, group, held_back, is_unsettled: false })
     }
 
     /// One request of a transaction; `act` happens unless the request fails or the producer is fenced.
@@ -281,17 +283,27 @@ impl Committer for MemoryCommitter {
             self.send_offsets(identity, &owned)?;
             self.end()
         };
-        run().map_err(|error| match error {
+        let result = run().map_err(|error| match error {
             CommitError::Aborted { .. } => self.abort(error),
             other => other,
-        })?;
+        });
+        self.is_unsettled = matches!(result, Err(CommitError::Unknown { .. } | CommitError::Fenced { .. }));
+        result?;
         self.held_back.release(&self.world);
         Ok(())
     }
 
     fn is_name_taken(&mut self) -> bool {
         self.world.with(|shared| {
-            let is_taken = matches!(self.open(shared, "looking whose name it is"), Err(CommitError::Fenced { .. }));
+            let client = self.group.client();
+            let producer = shared.transactions.producers.entry(self.instance).or_default();
+            let is_fenced = producer.epoch != self.epoch;
+            if self.is_unsettled || producer.timed_out == Some(self.epoch) {
+                shared.in_doubt.insert(client);
+            } else if is_fenced {
+                shared.name_taken.insert(client);
+            }
+            let is_taken = self.is_unsettled || is_fenced;
             match shared.mistake {
                 Mistake::EveryFenceIsBelieved => true,
                 Mistake::NoFenceIsBelieved => false,

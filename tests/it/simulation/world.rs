@@ -169,8 +169,10 @@ pub struct Shared {
     pub transactions: Transactions,
     pub clickhouse: ClickHouse,
     pub hydrated: Vec<HydratedState>,
-    /// Consumers whose worker was told by the transactions' coordinator that its name was taken.
+    /// Consumers whose worker was told, through the transactions' coordinator, that its name was taken.
     pub name_taken: BTreeSet<ClientId>,
+    /// Consumers whose worker cannot tell whether its name was taken.
+    pub in_doubt: BTreeSet<ClientId>,
     pub violations: Vec<Violation>,
     pub met: BTreeMap<Event, u32>,
     trace: Option<Vec<String>>,
@@ -189,6 +191,7 @@ impl World {
             clickhouse: ClickHouse::default(),
             hydrated: Vec::new(),
             name_taken: BTreeSet::new(),
+            in_doubt: BTreeSet::new(),
             violations: Vec::new(),
             met: BTreeMap::new(),
             trace: is_traced.then(Vec::new),
