@@ -7,8 +7,11 @@ mod batch;
 pub(crate) mod client;
 mod commit;
 pub mod control;
+mod group;
 mod member;
+mod noting;
 mod outbox;
+mod positions;
 mod producer;
 mod reader;
 mod sharing;
@@ -18,12 +21,13 @@ mod transaction;
 
 pub use batch::{ConsumedRecord, RecordBatch};
 pub use commit::{CommitError, Committer, PartitionEffects, PlainCommitter};
+pub use group::KafkaGroup;
 pub use outbox::{Notification, Outbox, Rejection};
 pub use producer::EventProducer;
 pub use reader::{KafkaLogReader, LogReader};
 pub use sharing::{Sharing, SharingInquiry};
+pub use source::KafkaSource;
 pub(crate) use source::instance_id;
-pub use source::{KafkaGroup, KafkaSource};
 pub use transaction::TransactionalCommitter;
 
 use std::time::Duration;

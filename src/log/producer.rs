@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::SourceError;
 use super::client;
-use super::source::kafka_number;
+use super::positions::kafka_number;
 use crate::config::KafkaConfig;
 use crate::event::PartitionId;
 

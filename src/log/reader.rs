@@ -11,9 +11,8 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{self, REQUEST_TIMEOUT};
-use super::source::{
-    MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_poll_error, committed, kafka_number, kafka_offset, log_range,
-};
+use super::positions::{committed, kafka_number, kafka_offset, log_range};
+use super::source::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_poll_error};
 use super::{CommittedPosition, RecordBatch, SourceError, topics};
 use crate::config::KafkaConfig;
 use crate::event::{Offset, PartitionId, RecordTime};

@@ -1,23 +1,21 @@
 //! The source on Kafka: one consumer, polled by one thread, whose rebalances are only noted.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{self, REQUEST_TIMEOUT};
-use super::member::member_id;
-use super::{
-    AssignmentChange, CommitMetadata, CommittedPosition, Group, RebalanceNote, RecordBatch, Source, SourceError,
-};
+use super::client;
+use super::group::{KafkaGroup, Names};
+use super::noting::{NotingContext, lock, unassign_taken};
+use super::positions::{kafka_number, kafka_offset, list_of};
+use super::{AssignmentChange, RebalanceNote, RecordBatch, Source, SourceError};
 use crate::config::Config;
 use crate::event::{Offset, PartitionId};
 
@@ -42,120 +40,6 @@ pub struct KafkaSource {
     stale_positions: HashMap<PartitionId, Offset>,
     /// When it was looked at last whether this is still the member that holds what is read.
     looked_at: Instant,
-}
-
-/// The handle on the same consumer for other threads.
-#[derive(Clone)]
-pub struct KafkaGroup {
-    consumer: Arc<BaseConsumer<NotingContext>>,
-    names: Arc<Names>,
-}
-
-struct Names {
-    topic: String,
-    group: String,
-    instance: String,
-    /// [`CommitMetadata::since`] of the partitions that have one.
-    since: Mutex<HashMap<PartitionId, Offset>>,
-}
-
-impl Names {
-    fn session_ended(&self) -> SourceError {
-        SourceError::SessionEnded { group: self.group.clone(), instance: self.instance.clone() }
-    }
-}
-
-/// Takes what happens inside a poll. It runs on the polling thread and does no I/O: whoever polls serves the notes.
-#[derive(Default)]
-struct NotingContext {
-    notes: Mutex<Notes>,
-    /// From here on nobody serves notes: closing needs its revocation answered at once, or it never ends.
-    closing: AtomicBool,
-    /// What the statistics say about the end of each partition's log.
-    ends: Mutex<HashMap<PartitionId, Offset>>,
-    /// The member that was given what is assigned; `None` where its session had ended before that was taken.
-    holder: Mutex<Option<String>>,
-}
-
-#[derive(Default)]
-struct Notes {
-    last_number: u64,
-    /// Whether [`Source::assign`] has an assignment to answer: what it is about is held, though nothing is assigned yet.
-    is_assigning: bool,
-    waiting: VecDeque<RebalanceNote>,
-}
-
-/// A panic elsewhere ends the process anyway, so what a poisoned lock guards is still whole enough to read.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl ClientContext for NotingContext {
-    fn stats(&self, statistics: Statistics) {
-        let mut ends = lock(&self.ends);
-        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
-            // ls_offset is where read_committed ends; the in-process broker knows none and leaves it at -1.
-            let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
-            if let (Ok(number), Ok(end)) = (u32::try_from(partition.partition), u64::try_from(end)) {
-                ends.insert(PartitionId::new(number), Offset::new(end));
-            }
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // librdkafka reconnects by itself; what does not heal comes back from `poll` as an error.
-        tracing::warn!(%error, reason, "Kafka client");
-    }
-}
-
-impl ConsumerContext for NotingContext {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let is_assignment = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Ordering::Acquire) {
-            let answer = if is_assignment {
-                consumer.incremental_assign(&TopicPartitionList::new())
-            } else {
-                unassign_taken(consumer, partitions)
-            };
-            if let Err(error) = answer {
-                tracing::debug!(%error, "rebalance while closing");
-            }
-            return;
-        }
-        let change = match (is_assignment, consumer.assignment_lost()) {
-            (true, _) => AssignmentChange::Assigned,
-            (false, true) => AssignmentChange::Lost,
-            (false, false) => AssignmentChange::Revoked,
-        };
-        let holds_nothing =
-            !lock(&self.notes).is_assigning && consumer.assignment().is_ok_and(|assigned| assigned.count() == 0);
-        if is_assignment && holds_nothing {
-            *lock(&self.holder) = member_id(consumer);
-        }
-        let partitions = partitions
-            .elements()
-            .iter()
-            .filter_map(|element| u32::try_from(element.partition()).ok())
-            .map(PartitionId::new)
-            .collect();
-        let mut notes = lock(&self.notes);
-        notes.last_number += 1;
-        notes.is_assigning |= is_assignment;
-        let number = notes.last_number;
-        notes.waiting.push_back(RebalanceNote { number, change, partitions });
-    }
-}
-
-impl NotingContext {
-    fn has_notes(&self) -> bool {
-        !lock(&self.notes).waiting.is_empty()
-    }
-
-    /// Whether `consumer` is still the member that it holds its partitions as.
-    fn is_holder(&self, consumer: &BaseConsumer<Self>) -> bool {
-        let member = member_id(consumer);
-        member.is_some() && member == *lock(&self.holder)
-    }
 }
 
 /// The name under which a pipeline of a worker is a static member.
@@ -260,19 +144,6 @@ impl Drop for KafkaSource {
     }
 }
 
-/// Gives up those of `partitions` that were ever taken: of the others (given, and never assigned because the consumer
-/// closes) librdkafka knows nothing, refuses the whole call because of them, and waits for the right one for ever.
-fn unassign_taken(consumer: &BaseConsumer<NotingContext>, partitions: &TopicPartitionList) -> KafkaResult<()> {
-    let assigned = consumer.assignment()?;
-    let mut taken = TopicPartitionList::new();
-    for element in partitions.elements() {
-        if assigned.find_partition(element.topic(), element.partition()).is_some() {
-            taken.add_partition(element.topic(), element.partition());
-        }
-    }
-    consumer.incremental_unassign(&taken)
-}
-
 /// Sorts what a poll of `topic` said into what ends the reading and what librdkafka mends by itself.
 pub(super) fn check_poll_error(topic: &str, error: KafkaError) -> Result<(), SourceError> {
     if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) = error.rdkafka_error_code() {
@@ -286,69 +157,6 @@ pub(super) fn check_poll_error(topic: &str, error: KafkaError) -> Result<(), Sou
         }
         refused => Err(refused),
     }
-}
-
-/// First offset of a partition's log, and the one after its last committed record.
-pub(super) fn log_range<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partition: PartitionId,
-) -> Result<(Offset, Offset), SourceError> {
-    let (low, high) = consumer.fetch_watermarks(topic, kafka_number(partition), REQUEST_TIMEOUT).map_err(|error| {
-        SourceError::of(format!("asking the range of partition {} of {topic}", partition.get()), error)
-    })?;
-    let offset = |number: i64| Offset::new(u64::try_from(number).unwrap_or_default());
-    Ok((offset(low), offset(high)))
-}
-
-/// What `group`, which is the consumer's, has committed for partitions of `topic`, in the same order.
-pub(super) fn committed<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    group: &str,
-    partitions: &[PartitionId],
-) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
-    let doing = || format!("asking what group {group} has committed");
-    // A read_committed consumer waits for transactions that hold offsets of these partitions to end.
-    let answer = consumer
-        .committed_offsets(list_of(topic, partitions), REQUEST_TIMEOUT)
-        .map_err(|error| SourceError::of(doing(), error))?;
-    let mut found = HashMap::new();
-    for element in answer.elements() {
-        element.error().map_err(|error| SourceError::of(doing(), error))?;
-        let KafkaOffset::Offset(offset) = element.offset() else { continue };
-        let (Ok(partition), Ok(offset)) = (u32::try_from(element.partition()), u64::try_from(offset)) else {
-            continue;
-        };
-        let metadata = match element.metadata() {
-            "" => None,
-            text => Some(serde_json::from_str(text).map_err(|_| SourceError::ForeignCommit {
-                group: group.to_owned(),
-                partition,
-                metadata: text.to_owned(),
-            })?),
-        };
-        found.insert(PartitionId::new(partition), CommittedPosition { next_offset: Offset::new(offset), metadata });
-    }
-    Ok(partitions.iter().map(|partition| found.remove(partition)).collect())
-}
-
-fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a PartitionId>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(topic, kafka_number(*partition));
-    }
-    list
-}
-
-/// Kafka's signed number of a partition.
-pub(super) fn kafka_number(partition: PartitionId) -> i32 {
-    i32::try_from(partition.get()).unwrap_or(i32::MAX)
-}
-
-/// Kafka's signed number of an offset.
-pub(super) fn kafka_offset(offset: Offset) -> KafkaOffset {
-    KafkaOffset::Offset(i64::try_from(offset.get()).unwrap_or(i64::MAX))
 }
 
 impl Source for KafkaSource {
@@ -462,86 +270,5 @@ impl Source for KafkaSource {
                 }
             }
         }
-    }
-}
-
-impl KafkaGroup {
-    /// Who this member is, for a transaction's offsets; `None` where it is in no group, or not as whom its partitions were
-    /// given to.
-    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        let metadata = self.consumer.group_metadata()?;
-        // Ids do not come back: a member that is the holder after the metadata was made was so before.
-        self.is_holder().then_some(metadata)
-    }
-
-    /// Who this member was last, be it in the group or not.
-    pub(super) fn last_metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.consumer.group_metadata()
-    }
-
-    /// Whether this is the member that its partitions were given to.
-    pub(super) fn is_holder(&self) -> bool {
-        self.consumer.context().is_holder(&self.consumer)
-    }
-
-    /// The events topic.
-    pub(super) fn topic(&self) -> &str {
-        &self.names.topic
-    }
-
-    /// What a transaction or a commit takes.
-    pub(super) fn positions(
-        &self,
-        positions: impl Iterator<Item = (PartitionId, Offset, CommitMetadata)>,
-    ) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset, metadata) in positions {
-            let mut element = list.add_partition(self.topic(), kafka_number(partition));
-            element.set_offset(kafka_offset(offset))?;
-            let known = self.since().get(&partition).copied();
-            element.set_metadata(metadata.since(metadata.since.map(Offset::new).or(known)).to_json());
-        }
-        Ok(list)
-    }
-
-    fn since(&self) -> MutexGuard<'_, HashMap<PartitionId, Offset>> {
-        self.names.since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes from where on the rules of what is committed hold.
-    fn note_since(&self, partition: PartitionId, metadata: Option<CommitMetadata>) {
-        match metadata.and_then(|metadata| metadata.since) {
-            Some(since) => self.since().insert(partition, Offset::new(since)),
-            None => self.since().remove(&partition),
-        };
-    }
-}
-
-impl Group for KafkaGroup {
-    fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Option<CommittedPosition>>, SourceError> {
-        let found = committed(&self.consumer, &self.names.topic, &self.names.group, partitions)?;
-        for (partition, position) in partitions.iter().zip(&found) {
-            self.note_since(*partition, position.as_ref().and_then(|position| position.metadata));
-        }
-        Ok(found)
-    }
-
-    fn log_range(&self, partition: PartitionId) -> Result<(Offset, Offset), SourceError> {
-        log_range(&self.consumer, &self.names.topic, partition)
-    }
-
-    fn commit(&self, positions: &[(PartitionId, Offset, CommitMetadata)]) -> Result<(), SourceError> {
-        let doing = || format!("committing offsets of group {}", self.names.group);
-        if !self.is_holder() {
-            return Err(self.names.session_ended());
-        }
-        let list = self.positions(positions.iter().copied()).map_err(|error| SourceError::of(doing(), error))?;
-        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| SourceError::of(doing(), error))?;
-        for (partition, _, metadata) in positions {
-            if metadata.since.is_some() {
-                self.note_since(*partition, Some(*metadata));
-            }
-        }
-        Ok(())
     }
 }
