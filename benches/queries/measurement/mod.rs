@@ -104,7 +104,7 @@ pub(crate) fn run(settings: &Settings, program: &Path) -> Report {
 
     drop(live);
     parts.wait_until_drained();
-    for format in &settings.export {
+    for format in settings.export.iter().filter(|format| !format.is_empty()) {
         progress(format);
         report.add_export(export::run(&parts, format, settings.export_slice));
     }
