@@ -196,7 +196,6 @@ impl Committer for TransactionalCommitter {
             .map_err(|error| CommitError::Refused { doing: "naming offsets", reason: error.to_string() })?;
 
         let begun = Instant::now();
-        self.is_unsettled = true;
         let client = &self.producer.client;
         let run = || {
             reach(FailPoint::TransactionBegin);

@@ -9,6 +9,7 @@ use seenby::store::StoreError;
 use seenby::worker::WorkerError;
 
 use crate::support::committing::join;
+use crate::support::events::OwnedRecord;
 use crate::support::worker::{Deployment, PATIENCE, RunningWorker, load, open_policy};
 
 fn is_fenced(error: &WorkerError) -> bool {
@@ -30,6 +31,17 @@ fn a_second_worker_of_the_same_name_ends_the_first() {
     second.stop(true).unwrap();
 }
 
+/// Produces records with a pause behind each, so that something is read all the time, and without pauses once it is over.
+fn hand_over_slowly(deployment: &Deployment, records: &[OwnedRecord], pause: Duration, is_over: &AtomicBool) {
+    for record in records {
+        deployment.hand_over(record);
+        if !is_over.load(Ordering::Relaxed) {
+            std::thread::sleep(pause);
+        }
+    }
+    deployment.wait_for_delivery();
+}
+
 /// So a worker that the group has fenced is answered by the transactional id's coordinator who did that.
 #[test]
 fn a_worker_takes_its_name_before_it_joins() {
@@ -41,15 +53,7 @@ fn a_worker_takes_its_name_before_it_joins() {
     let newer = deployment.spawn_with("worker-1", &[], &[("FAILPOINTS", "join.begin=sleep(600000)")]);
     let is_fenced = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for record in load(200, 30) {
-                deployment.hand_over(&record);
-                if !is_fenced.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-            }
-            deployment.wait_for_delivery();
-        });
+        scope.spawn(|| hand_over_slowly(&deployment, &load(200, 30), Duration::from_millis(2), &is_fenced));
         let error = older.join().unwrap_err();
         is_fenced.store(true, Ordering::Relaxed);
         assert!(matches!(error, WorkerError::Commit(CommitError::Fenced { .. })), "{error}");
@@ -103,15 +107,7 @@ fn a_name_taken_under_load_ends_the_older_worker_each_time() {
     deployment.produce(&[open_policy()]);
     let are_rounds_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for record in load(200, 150) {
-                deployment.hand_over(&record);
-                if !are_rounds_over.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-            deployment.wait_for_delivery();
-        });
+        scope.spawn(|| hand_over_slowly(&deployment, &load(200, 150), Duration::from_millis(1), &are_rounds_over));
         let mut older = deployment.start();
         for _ in 0..ROUNDS {
             let before = deployment.outcomes().values().sum::<u64>();
