@@ -96,6 +96,10 @@ pub struct ClickHouseConfig {
     pub compression: bool,
     /// How long one statement may take, in ms, before it counts as failed.
     pub timeout_ms: u64,
+    /// Niceness of the threads that insert a worker's rows in ClickHouse, from -20 to 19, 0 for none of its own (its setting
+    /// `os_thread_priority`): above 0 inserts step back behind questions where processors are scarce. ClickHouse needs
+    /// the capability CAP_SYS_NICE for it, and does without where it has not got it.
+    pub insert_niceness: i8,
 }
 
 /// How exactly effects are delivered to Kafka.
@@ -216,6 +220,11 @@ pub struct StatementLimitsConfig {
     pub max_result_rows: u64,
     /// Bytes, uncompressed, that a statement may answer with, which the API holds in memory; 0 for no limit.
     pub max_result_bytes: u64,
+    /// Niceness of the threads that run a question about messages in ClickHouse, from -20 to 19, 0 for none of its own (its
+    /// setting `os_thread_priority`): below 0 such questions go before everything else where processors are scarce.
+    /// ClickHouse needs the capability CAP_SYS_NICE for it, and does without where it has not got it; some hosts refuse
+    /// what is below 0.
+    pub thread_niceness: i8,
 }
 
 /// Limits of `POST policy/what-if`, which reads a range of the log and folds it twice.
@@ -248,6 +257,7 @@ impl Default for StatementLimitsConfig {
             max_memory_bytes: 2 * 1024 * 1024 * 1024,
             max_result_rows: 1_000_000,
             max_result_bytes: 128 * 1024 * 1024,
+            thread_niceness: 0,
         }
     }
 }
@@ -341,6 +351,7 @@ impl Default for ClickHouseConfig {
             cluster: String::new(),
             compression: true,
             timeout_ms: 30_000,
+            insert_niceness: 10,
         }
     }
 }
@@ -352,7 +363,7 @@ impl Default for WorkerConfig {
             instance: "worker-1".to_owned(),
             delivery: Delivery::ExactlyOnce,
             recovery: RecoveryMode::Hydrate,
-            flush_interval_ms: 500,
+            flush_interval_ms: 1_000,
             flush_records: 200_000,
             flush_bytes: 64 * 1024 * 1024,
             memory_limit_bytes: 4 * 1024 * 1024 * 1024,
@@ -377,7 +388,7 @@ impl Default for ApiConfig {
             app_rate_limit_per_second: 0,
             app_rate_limit_burst: 4_000,
             max_concurrent_statements: 32,
-            as_of_max_age_ms: 100,
+            as_of_max_age_ms: 500,
             roster_cache_bytes: 64 * 1024 * 1024,
             query: StatementLimitsConfig::default(),
             what_if: WhatIfConfig::default(),

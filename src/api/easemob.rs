@@ -23,7 +23,7 @@ use super::parameters::{MAX_LIMIT, MessagePath};
 use super::reader_page::KnownReaders;
 use crate::event::EventTime;
 use crate::fold::Outcome;
-use crate::store::query::{MessageKey, ReaderPosition, ReaderRow, StoredReceipt};
+use crate::store::query::{MessageFacts, MessageKey, ReaderPosition, ReaderRow, StoredReceipt};
 
 /// The vendor's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -156,16 +156,11 @@ impl ApiState {
         // Another app's data answers exactly like data that is not there.
         let Some(access) = Access::to(&path.app_id(), caller) else { return Ok(None) };
         let key = MessageKey { conversation: path.conversation_key(), message: path.message.clone() };
-        let found = self.queries.messages(access.app(), std::slice::from_ref(&key)).await?.remove(&key);
-        let Some(message) = found.filter(|message| message.status == Outcome::Opened) else { return Ok(None) };
-        let asked = [&message];
-        let is_recalled = self.queries.recalls(access.app(), &asked).await?.into_iter().any(|recall| recall.is_some());
-        if is_recalled {
-            return Ok(None);
-        }
-        self.viewing(&access, asked).await?.check(&access, &message)?;
+        let found = self.queries.message_facts(std::slice::from_ref(&key)).await?.remove(&key);
+        let is_list = |facts: &MessageFacts| facts.message.status == Outcome::Opened && facts.recall.is_none();
+        let Some(MessageFacts { message, receipts, .. }) = found.filter(is_list) else { return Ok(None) };
+        self.viewing(&access, [&message]).await?.check(&access, &message)?;
 
-        let receipts = self.queries.receipts(access.app(), &asked).await?.into_iter().next().unwrap_or_default();
         let readers = KnownReaders::new(&message, &receipts, EventTime::MAX);
         Ok(Some(AckPage::of(&readers, query, path.message.clone(), self.easemob_string_lists)))
     }

@@ -18,7 +18,7 @@ use super::error::{ApiError, CommonProblems, Problem};
 use super::in_path::InPath;
 use super::parameters::{MessagePath, ReadStatus, ReadersQuery};
 use super::reader_page::{GroupMessageFacts, ReaderPage, fingerprint};
-use crate::store::query::{AskedRoster, MessageKey, StoredMessage};
+use crate::store::query::{AskedRoster, MessageFacts, MessageKey, StoredMessage};
 
 /// A page of the readers of a message.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -70,21 +70,20 @@ pub(crate) async fn list_readers(
     let complete_to = state.queries.complete_to(frontier.as_ref());
     let as_of = frontier.map(AsOf::from);
     let key = MessageKey { conversation, message: path.message };
-    let mut found = state.queries.messages(access.app(), std::slice::from_ref(&key)).await?;
-    let message = found.remove(&key).ok_or(ApiError::NotFound)?;
+    let group = BTreeMap::from([(key.conversation.as_str(), complete_to)]);
+    let (found, ()) = tokio::join!(
+        state.queries.message_facts(std::slice::from_ref(&key)),
+        state.queries.read_rosters_ahead(access.app(), &group),
+    );
+    let mut found = found?;
+    let MessageFacts { message, receipts, recall } = found.remove(&key).ok_or(ApiError::NotFound)?;
     state.viewing(&access, [&message]).await?.check(&access, &message)?;
 
-    let asked = [&message];
     let rosters = asked_rosters([(&message, query.status, complete_to)]);
-    let (recalls, receipts, rosters) = tokio::try_join!(
-        state.queries.recalls(access.app(), &asked),
-        state.queries.receipts(access.app(), &asked),
-        state.queries.rosters(access.app(), &rosters),
-    )?;
-    let receipts = receipts.into_iter().next().unwrap_or_default();
+    let rosters = state.queries.rosters(access.app(), &rosters).await?;
     let facts = GroupMessageFacts {
         message: &message,
-        recall: recalls.into_iter().next().flatten(),
+        recall,
         receipts: &receipts,
         roster: rosters.get(&message.key.conversation).map(Arc::as_ref),
     };

@@ -21,8 +21,7 @@ use super::receipts_question::{Question, ReceiptsQuery, read_questions};
 use super::singles::SingleMessageStatus;
 use crate::event::Chat;
 use crate::store::query::{
-    AskedRoster, CoveringMarks, Frontier, MessageKey, MessageReceipts, RosterHistory, SingleState, StoredMessage,
-    StoredRecall,
+    CoveringMarks, Frontier, MessageFacts, MessageKey, RosterHistory, SingleState, StoredMessage,
 };
 
 /// The answers, one an item, in the order of the items.
@@ -87,25 +86,40 @@ pub(crate) async fn query_receipts(
     let conversations: Vec<&str> = asked.iter().map(|question| question.key().conversation.as_str()).collect();
     let as_of = state.queries.conversation_frontiers(&conversations).await?;
     let keys: Vec<_> = asked.iter().map(|question| question.key().clone()).collect();
-    let found = state.queries.messages(access.app(), &keys).await?;
-    let viewing = state.viewing(&access, found.values()).await?;
+    let groups = asked.iter().zip(&as_of).filter_map(|(question, as_of)| match question {
+        Question::Group { key, .. } => Some((key.conversation.as_str(), state.queries.complete_to(as_of.as_ref()))),
+        Question::Single { .. } => None,
+    });
+    let groups: BTreeMap<&str, u64> = groups.collect();
+    let (found, ()) =
+        tokio::join!(state.queries.message_facts(&keys), state.queries.read_rosters_ahead(access.app(), &groups));
+    let found = found?;
+    let viewing = state.viewing(&access, found.values().map(|facts| &facts.message)).await?;
     let is_visible = |message: &&StoredMessage| viewing.check(&access, message).is_ok();
-    let visible: Vec<&StoredMessage> = found.values().filter(is_visible).collect();
     let group_lists = asked.iter().zip(&as_of).filter_map(|(question, as_of)| match question {
         Question::Group { key, query, .. } => {
-            Some((found.get(key).filter(is_visible)?, query.status, state.queries.complete_to(as_of.as_ref())))
+            let message = found.get(key).map(|facts| &facts.message).filter(is_visible)?;
+            Some((message, query.status, state.queries.complete_to(as_of.as_ref())))
         }
         Question::Single { .. } => None,
     });
-    let facts = state.facts(&access, visible, &asked_rosters(group_lists)).await?;
+    let rosters = asked_rosters(group_lists);
+    let messages = found.values().map(|facts| &facts.message).filter(is_visible);
+    let singles: Vec<&StoredMessage> = messages.filter(|message| message.chat == Chat::Single).collect();
+    let (rosters, marks) = tokio::try_join!(
+        state.queries.rosters(access.app(), &rosters),
+        state.queries.covering_marks(access.app(), &singles),
+    )?;
+    let marks = singles.into_iter().map(|message| &message.key).zip(marks).collect();
+    let surroundings = Surroundings { rosters, marks };
 
     let mut as_of = as_of.into_iter();
     let answer = |question: Result<Question, ApiError>| -> Result<ItemAnswer, ApiError> {
         let question = question?;
         let as_of = as_of.next().flatten();
-        let message = found.get(question.key()).ok_or(ApiError::NotFound)?;
-        viewing.check(&access, message)?;
-        facts.answer(message, question, as_of)
+        let facts = found.get(question.key()).ok_or(ApiError::NotFound)?;
+        viewing.check(&access, &facts.message)?;
+        surroundings.answer(facts, question, as_of)
     };
     let refused = |error: ApiError| ItemAnswer::Refused { error: error.item_problem() };
     let items = questions.into_iter().map(answer).map(|answer| answer.unwrap_or_else(refused)).collect();
@@ -118,68 +132,33 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-/// What is known of many messages.
-struct Facts<'a> {
-    /// Where the facts of a message stand.
-    indexes: HashMap<&'a MessageKey, usize>,
-    recalls: Vec<Option<StoredRecall>>,
-    receipts: Vec<MessageReceipts>,
+/// What it takes beside the facts of a message to answer.
+struct Surroundings<'a> {
     rosters: HashMap<String, Arc<RosterHistory>>,
-    /// Of messages of single chats; of others nothing.
-    marks: Vec<CoveringMarks>,
+    /// Of messages of single chats.
+    marks: HashMap<&'a MessageKey, CoveringMarks>,
 }
 
-impl ApiState {
-    /// Asks for all facts of messages: one statement a table.
-    async fn facts<'a>(
-        &self,
-        access: &Access,
-        messages: Vec<&'a StoredMessage>,
-        rosters: &BTreeMap<&str, AskedRoster>,
-    ) -> Result<Facts<'a>, ApiError> {
-        let app = access.app();
-        // Messages of single chats first, so that their marks stand at the same indexes.
-        let (singles, groups): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| message.chat == Chat::Single);
-        let single_count = singles.len();
-        let mut all = singles;
-        all.extend(groups);
-        let singles = all.get(..single_count).unwrap_or_default();
-        let (recalls, receipts, rosters, marks) = tokio::try_join!(
-            self.queries.recalls(app, &all),
-            self.queries.receipts(app, &all),
-            self.queries.rosters(app, rosters),
-            self.queries.covering_marks(app, singles),
-        )?;
-        let indexes = all.iter().enumerate().map(|(index, message)| (&message.key, index)).collect();
-        Ok(Facts { indexes, recalls, receipts, rosters, marks })
-    }
-}
-
-impl Facts<'_> {
+impl Surroundings<'_> {
     /// What is answered about one message.
     fn answer(
         &self,
-        message: &StoredMessage,
+        facts: &MessageFacts,
         question: Question,
         frontier: Option<Frontier>,
     ) -> Result<ItemAnswer, ApiError> {
-        // All messages that the caller may see were asked for.
-        let index = self.indexes.get(&message.key).copied().ok_or(ApiError::NotFound)?;
-        let nothing = MessageReceipts::default();
-        let receipts = self.receipts.get(index).unwrap_or(&nothing);
-        let recall = self.recalls.get(index).copied().flatten();
+        let MessageFacts { message, receipts, recall } = facts;
         let as_of = frontier.map(AsOf::from);
         match question {
             Question::Single { .. } => {
-                let marks = self.marks.get(index).copied().unwrap_or_default();
-                let became = SingleState::of(message, receipts, recall, marks);
-                Ok(ItemAnswer::Single(SingleMessageStatus::new(message, recall, became, as_of)))
+                let marks = self.marks.get(&message.key).copied().unwrap_or_default();
+                let became = SingleState::of(message, receipts, *recall, marks);
+                Ok(ItemAnswer::Single(SingleMessageStatus::new(message, *recall, became, as_of)))
             }
             Question::Group { query, list, .. } => {
                 let cursor = query.cursor.as_deref().map(|text| Cursor::decode(text, list)).transpose()?;
                 let roster = self.rosters.get(&message.key.conversation).map(Arc::as_ref);
-                let facts = GroupMessageFacts { message, recall, receipts, roster };
+                let facts = GroupMessageFacts { message, recall: *recall, receipts, roster };
                 Ok(ItemAnswer::Group(ReaderList { page: ReaderPage::of(&facts, &query, cursor)?, as_of }))
             }
         }

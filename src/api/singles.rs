@@ -13,7 +13,7 @@ use super::as_of::AsOf;
 use super::error::{ApiError, CommonProblems};
 use super::in_path::InPath;
 use crate::event::{AppId, Conversation, EventTime, UserId};
-use crate::store::query::{MessageKey, ReadSource, SingleState, StoredMessage, StoredRecall};
+use crate::store::query::{MessageFacts, MessageKey, ReadSource, SingleState, StoredMessage, StoredRecall};
 
 /// What has become of a message of a single chat.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -138,17 +138,9 @@ pub(crate) async fn single_message(
     let conversation = conversation_key(access.app(), &path.a, &path.b);
     let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
     let key = MessageKey { conversation, message: path.message };
-    let mut found = state.queries.messages(access.app(), std::slice::from_ref(&key)).await?;
-    let message = found.remove(&key).ok_or(ApiError::NotFound)?;
-
-    let asked = [&message];
-    let (recalls, receipts, marks) = tokio::try_join!(
-        state.queries.recalls(access.app(), &asked),
-        state.queries.receipts(access.app(), &asked),
-        state.queries.covering_marks(access.app(), &asked),
-    )?;
-    let recall = recalls.into_iter().next().flatten();
-    let receipts = receipts.into_iter().next().unwrap_or_default();
+    let mut found = state.queries.message_facts(std::slice::from_ref(&key)).await?;
+    let MessageFacts { message, receipts, recall } = found.remove(&key).ok_or(ApiError::NotFound)?;
+    let marks = state.queries.covering_marks(access.app(), &[&message]).await?;
     let marks = marks.into_iter().next().unwrap_or_default();
     let became = SingleState::of(&message, &receipts, recall, marks);
     Ok(Json(SingleMessageStatus::new(&message, recall, became, as_of)))

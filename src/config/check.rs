@@ -126,6 +126,11 @@ impl Config {
             "clickhouse.cluster",
             "must be empty, or of letters, digits and '_' and not begin with a digit",
         )?;
+        require(
+            (-20..=19).contains(&clickhouse.insert_niceness),
+            "clickhouse.insert_niceness",
+            "must be from -20 to 19",
+        )?;
         require(clickhouse.timeout_ms >= 1, "clickhouse.timeout_ms", "must be at least 1")
     }
 
@@ -159,6 +164,11 @@ impl Config {
             "needs auth.jwt.hs256_secret, which its tokens are signed with",
         )?;
         require(api.max_concurrent_statements >= 1, "api.max_concurrent_statements", "must be at least 1")?;
+        require(
+            (-20..=19).contains(&api.query.thread_niceness),
+            "api.query.thread_niceness",
+            "must be from -20 to 19",
+        )?;
         require(
             api.query.max_execution_time_ms <= api.timeout_ms,
             "api.query.max_execution_time_ms",
@@ -242,6 +252,12 @@ mod tests {
         assert_eq!(broken_key(|config| config.worker.max_poll_interval_ms = 9), "worker.max_poll_interval_ms");
         assert_eq!(broken_key(|config| config.api.latency_min_group_size = 0), "api.latency_min_group_size");
         assert_eq!(broken_key(|config| config.api.development_tokens = true), "api.development_tokens");
+        for niceness in [-21, 20] {
+            let broken = broken_key(|config| config.api.query.thread_niceness = niceness);
+            assert_eq!(broken, "api.query.thread_niceness");
+            let broken = broken_key(|config| config.clickhouse.insert_niceness = niceness);
+            assert_eq!(broken, "clickhouse.insert_niceness");
+        }
         assert_eq!(broken_key(|config| config.api.max_concurrent_statements = 0), "api.max_concurrent_statements");
         assert_eq!(broken_key(|config| config.api.timeout_ms = 7_999), "api.query.max_execution_time_ms");
         assert_eq!(broken_key(|config| config.api.what_if.timeout_ms = 25_001), "api.what_if.timeout_ms");

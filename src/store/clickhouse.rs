@@ -6,7 +6,7 @@ use clickhouse::Client;
 use futures_util::future::try_join_all;
 use tokio::runtime::Handle;
 
-use super::connection::{Attempt, connect, statement_timeout};
+use super::connection::{Attempt, connect, statement_timeout, with_niceness};
 use super::split::inserts;
 use super::{
     Completeness, HydratedPartition, HydrationProgress, HydrationRequest, LedgerFrontier, RowBatch, Store, StoreError,
@@ -69,7 +69,9 @@ impl ClickHouseStore {
 
 impl Store for ClickHouseStore {
     fn write(&mut self, rows: &RowBatch) -> Result<(), StoreError> {
+        let niceness = self.config.insert_niceness;
         self.run(async |client, timeout| {
+            let client = &with_niceness(client.clone(), niceness);
             let facts = Table::ALL.into_iter().filter(|table| *table != Table::Ledger);
             try_join_all(facts.map(|table| write_table(client, rows, table, timeout))).await?;
             reach(FailPoint::RowsLedger);

@@ -211,6 +211,17 @@ pub(super) const SENDER_COUNTS: &[Column] = &[
     Column::naming("offset", UInt64),
 ];
 
+pub(super) const MESSAGE_FACTS: &[Column] = &[
+    Column::key("key", UInt64),
+    Column::key("fact", String),
+    Column::plain("own_epoch", UInt16),
+    Column::plain("own_partition", UInt32),
+    Column::naming("epoch", UInt16),
+    Column::naming("partition", UInt32),
+    Column::naming("offset", UInt64),
+    Column::plain("own_offset", UInt64),
+];
+
 pub(super) const LEDGER: &[Column] = &[
     Column::key("epoch", UInt16),
     Column::key("topic", String),

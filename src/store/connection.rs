@@ -68,3 +68,8 @@ impl Attempt<'_> {
 pub(super) fn statement_timeout(config: &ClickHouseConfig) -> Duration {
     Duration::from_millis(config.timeout_ms)
 }
+
+/// The client with a niceness for the threads that run its statements; 0 for none of their own.
+pub(super) fn with_niceness(client: Client, niceness: i8) -> Client {
+    if niceness == 0 { client } else { client.with_setting("os_thread_priority", niceness.to_string()) }
+}

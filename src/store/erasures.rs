@@ -11,6 +11,7 @@ use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use super::connection::{Attempt, connect, statement_timeout};
+use super::fact_text::message_key;
 use super::{StoreError, Table};
 use crate::config::ClickHouseConfig;
 use crate::event::{Epoch, Offset, PartitionId};
@@ -91,11 +92,12 @@ impl Subject {
 const MESSAGES: Subject = Subject::of(Table::Messages, "sender");
 const RECEIPTS: Subject = Subject::with_own_place(Table::Receipts, "reader");
 const RECALLS: Subject = Subject::with_own_place(Table::Recalls, "recalled_by");
+const MESSAGE_FACTS: Subject = Subject::with_own_place(Table::MessageFacts, "user");
 const REJECTIONS: Subject = Subject::with_own_place(Table::Rejections, "user");
 
 /// Tables whose rows go by the user that they name, and by his single chats; messages last, as what is about them is found
 /// by them.
-const BY_USER: [Subject; 9] = [
+const BY_USER: [Subject; 10] = [
     RECEIPTS,
     RECALLS,
     Subject::of(Table::RosterChanges, "user"),
@@ -104,6 +106,7 @@ const BY_USER: [Subject; 9] = [
     Subject::with_own_place(Table::Settlements, "user"),
     Subject::of(Table::MessageCounts, "sender"),
     Subject::of(Table::SenderCounts, "sender"),
+    MESSAGE_FACTS,
     MESSAGES,
 ];
 
@@ -204,7 +207,7 @@ impl Eraser {
     /// Counts what is about to go: the check of totals lets so many records be without rows.
     async fn count(&self, erasure: &Erasure) -> Result<(), StoreError> {
         for subject in BY_USER {
-            let is_counted = !matches!(subject.table, Table::MessageCounts | Table::SenderCounts);
+            let is_counted = !matches!(subject.table, Table::MessageCounts | Table::SenderCounts | Table::MessageFacts);
             let of_roster = if subject.table == Table::RosterChanges { WITHOUT_ROSTERS } else { "" };
             let group_by = "GROUP BY epoch, partition";
             let parts: &[&str] = match subject.table {
@@ -246,12 +249,19 @@ impl Eraser {
             if sent.is_empty() {
                 return Ok(());
             }
-            for subject in [RECEIPTS, RECALLS, MESSAGES] {
-                let statement = subject.statement(&[DELETE, OF_MESSAGES, "AND\n", IN_FRONT]);
+            for subject in [RECEIPTS, RECALLS, MESSAGE_FACTS, MESSAGES] {
+                // By its key alone that table is found without going through all of it.
+                let of_keys =
+                    if subject.table == Table::MessageFacts { "key IN {keys:Array(UInt64)}\nAND " } else { "" };
+                let statement = subject.statement(&[DELETE, of_keys, OF_MESSAGES, "AND\n", IN_FRONT]);
                 let query = self
                     .query(&statement, erasure)
                     .param("conversations", sent.iter().map(|row| row.conversation.as_str()).collect::<Vec<_>>())
                     .param("messages", sent.iter().map(|row| row.message.as_str()).collect::<Vec<_>>())
+                    .param(
+                        "keys",
+                        sent.iter().map(|row| message_key(&row.conversation, &row.message)).collect::<Vec<_>>(),
+                    )
                     .param("sent_at", sent.iter().map(|row| row.sent_at).collect::<Vec<_>>());
                 self.attempt("erasing", subject.table.name()).bounded(query.execute()).await?;
             }

@@ -119,22 +119,39 @@ impl Janitor {
         for (tables, floor) in [(&BY_MESSAGE[..], message_floor), (&BY_RECEIPT[..], receipt_floor)] {
             let Some(first_kept) = week_of(floor) else { continue };
             for table in tables {
-                dropped.extend(self.drop_weeks_of(*table, &first_kept).await?);
+                dropped.extend(self.drop_weeks_of(*table, &first_kept, !dropped.is_empty()).await?);
             }
         }
         Ok(dropped)
     }
 
-    async fn drop_weeks_of(&self, table: Table, first_kept: &str) -> Result<Vec<(Table, String)>, StoreError> {
+    async fn drop_weeks_of(
+        &self,
+        table: Table,
+        first_kept: &str,
+        were_others_dropped: bool,
+    ) -> Result<Vec<(Table, String)>, StoreError> {
         let query = self.client.query(include_str!("sql/janitor_weeks.sql")).bind(Identifier(table.name()));
         let weeks: Vec<String> = self.reading(table.name()).bounded(query.bind(first_kept).fetch_all()).await?;
         for week in &weeks {
             // First, or a hydration would miss the rows.
             completeness::count_as_dropped(&self.client, table, week, self.timeout).await?;
+        }
+        if table == Table::Messages && (were_others_dropped || !weeks.is_empty()) {
+            self.delete_facts_before(first_kept).await?;
+        }
+        for week in &weeks {
             let statement = self.client.query("ALTER TABLE ? DROP PARTITION ID ?").bind(Identifier(table.name()));
             self.cleaning(table.name()).bounded(statement.bind(week).execute()).await?;
         }
         Ok(weeks.into_iter().map(|week| (table, week)).collect())
+    }
+
+    /// Takes out what is told of older messages in the table that has no weeks, while they are still found by them. ClickHouse
+    /// rewrites its parts in its own time.
+    async fn delete_facts_before(&self, first_kept: &str) -> Result<(), StoreError> {
+        let statement = self.client.query(include_str!("sql/janitor_facts_before.sql")).bind(first_kept);
+        self.cleaning("message_facts").bounded(statement.execute()).await
     }
 
     /// Leaves one boundary an hour of the hours before the last `ledger_detail_days`. Each flush writes every cell it

@@ -3,9 +3,12 @@
 use sha2::{Digest, Sha256};
 
 use super::enums::Enum8 as _;
+use super::fact_text::{FactWriter, message_key};
 use super::row_binary::RowBinary;
 use super::table::Table;
-use crate::event::{Body, Chat, Epoch, Event, EventTime, EventType, PartitionId, encode_event};
+use crate::event::{
+    Body, Chat, ConversationKey, Epoch, Event, EventTime, EventType, MessageId, PartitionId, encode_event,
+};
 use crate::fold::fact::{
     ControlFact, CountsFact, LedgerFact, MarkFact, MessageFact, NotificationFact, ParkedFact, PolicyFact, Position,
     RecallFact, ReceiptFact, RejectionFact, RosterFact, SettlementFact, Sink,
@@ -33,12 +36,18 @@ pub struct RowBatch {
     tables: [TableRows; Table::ALL.len()],
     /// Whose the rows of the ledger are, in their order: runs of so many rows.
     totals: Vec<(PartitionId, usize)>,
+    facts: FactWriter,
 }
 
 impl RowBatch {
     /// An empty batch for rows of this topic.
     pub fn new(topic: TopicIdentity) -> Self {
-        Self { topic, tables: std::array::from_fn(|_| TableRows::default()), totals: Vec::new() }
+        Self {
+            topic,
+            tables: std::array::from_fn(|_| TableRows::default()),
+            totals: Vec::new(),
+            facts: FactWriter::default(),
+        }
     }
 
     /// Takes facts of one partition, in log order.
@@ -99,7 +108,7 @@ pub struct TableRows {
 /// One encoded row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowMark {
-    /// The week that the table is partitioned by, counted from 1970; 0 in tables without weeks.
+    /// The week that a table with weeks is partitioned by, counted from 1970; 0 where the row is of none.
     pub(super) week: u16,
     /// Bytes of the row.
     pub(super) length: u32,
@@ -116,7 +125,7 @@ impl TableRows {
         self.with_weeks().map(|(row, _)| row)
     }
 
-    /// Each row with the week that the table is partitioned by, counted from 1970; 0 in tables without weeks.
+    /// Each row with its week, counted from 1970, by which tables with weeks are partitioned; 0 where it is of none.
     pub fn with_weeks(&self) -> impl Iterator<Item = (&[u8], u16)> {
         let mut rest = self.bytes();
         self.marks.iter().map(move |mark| {
@@ -207,6 +216,9 @@ impl Sink for PartitionRows<'_> {
                 .nullable_uint32(fact.audience);
             place.encode(row);
         });
+        self.message_fact((fact.conversation, fact.message, fact.sent_at), place, |facts| {
+            facts.message(fact, place.epoch)
+        });
     }
 
     fn receipt(&mut self, fact: &ReceiptFact<'_>) {
@@ -224,6 +236,9 @@ impl Sink for PartitionRows<'_> {
                 .nullable_string(fact.content);
             place.encode_with_own(row);
         });
+        self.message_fact((fact.conversation, fact.message, fact.sent_at), place, |facts| {
+            facts.receipt(fact, place.epoch)
+        });
     }
 
     fn recall(&mut self, fact: &RecallFact<'_>) {
@@ -238,6 +253,9 @@ impl Sink for PartitionRows<'_> {
                 .event_time(fact.at)
                 .string(fact.recall_id.as_str());
             place.encode_with_own(row);
+        });
+        self.message_fact((fact.conversation, fact.message, fact.sent_at), place, |facts| {
+            facts.recall(fact, place.epoch)
         });
     }
 
@@ -401,12 +419,30 @@ impl Sink for PartitionRows<'_> {
 }
 
 impl PartitionRows<'_> {
+    /// A row of `message_facts`, with the text that `write` gives.
+    fn message_fact(
+        &mut self,
+        (conversation, message, sent_at): (ConversationKey<'_>, MessageId<'_>, EventTime),
+        place: Place,
+        write: impl for<'w> FnOnce(&'w mut FactWriter) -> &'w [u8],
+    ) {
+        let RowBatch { tables, facts, .. } = &mut *self.batch;
+        let text = write(facts);
+        #[expect(clippy::indexing_slicing, reason = "one element a variant")]
+        tables[Table::MessageFacts as usize].row(Some(sent_at), |row| {
+            row.uint64(message_key(conversation.as_str(), message.as_str())).string(text);
+            place.encode_own(row);
+            place.encode_offsets(row);
+        });
+    }
+
     fn place(&self, position: Position) -> Place {
         Place { epoch: self.batch.topic.epoch, partition: self.partition, position }
     }
 }
 
 /// The columns that end every row of a fact.
+#[derive(Clone, Copy)]
 struct Place {
     epoch: Epoch,
     partition: PartitionId,
@@ -415,17 +451,25 @@ struct Place {
 
 impl Place {
     fn encode(&self, row: &mut RowBinary) {
+        self.encode_offsets(row);
+        row.record_time(self.position.record_time);
+    }
+
+    fn encode_offsets(&self, row: &mut RowBinary) {
         row.uint16(self.epoch.get())
             .uint32(self.partition.get())
             .uint64(self.position.offset.get())
-            .uint64(self.position.own_offset.get())
-            .record_time(self.position.record_time);
+            .uint64(self.position.own_offset.get());
     }
 
     /// Of facts about records that may have waited since another generation: those name that place as well.
     fn encode_with_own(&self, row: &mut RowBinary) {
-        row.uint16(self.position.own_epoch.get()).uint32(self.position.own_partition.get());
+        self.encode_own(row);
         self.encode(row);
+    }
+
+    fn encode_own(&self, row: &mut RowBinary) {
+        row.uint16(self.position.own_epoch.get()).uint32(self.position.own_partition.get());
     }
 }
 

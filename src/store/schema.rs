@@ -54,6 +54,19 @@ const MIGRATIONS: &[Migration] = migrations![
     22 "0022_policies_inserted_at",
     23 "0023_erasure_sweeps",
     24 "0024_messages_blocks",
+    25 "0025_message_facts",
+    26 "0026_message_facts_of_messages",
+    27 "0027_message_facts_of_receipts",
+    28 "0028_message_facts_of_recalls",
+    29 "0029_receipts_merges",
+    30 "0030_messages_merges",
+    31 "0031_recalls_merges",
+    32 "0032_message_counts_merges",
+    33 "0033_sender_counts_merges",
+    34 "0034_marks_merges",
+    35 "0035_parked_merges",
+    36 "0036_settlements_merges",
+    37 "0037_rejections_merges",
 ];
 
 /// The file that creates a table.
@@ -87,6 +100,9 @@ ORDER BY (number, checksum)
 /// How often a statement is repeated that met another process creating the same thing.
 const COLLISIONS: u32 = 5;
 
+/// A statement that copies rows of whole tables may take so many times as long as another one.
+const COPYING_TIMEOUTS: u32 = 120;
+
 /// Code of "table already exists", which `IF NOT EXISTS` still answers where two processes create at once.
 const TABLE_ALREADY_EXISTS: u32 = 57;
 /// The same of databases.
@@ -101,6 +117,15 @@ impl Migration {
     fn checksum(self) -> String {
         hex::encode(Sha256::digest(self.sql))
     }
+
+    fn is_copy(self) -> bool {
+        is_copy(self.sql)
+    }
+}
+
+/// Whether a statement copies rows.
+fn is_copy(sql: &str) -> bool {
+    sql.lines().any(|line| line.starts_with("INSERT INTO"))
 }
 
 /// A row of `schema_migrations`.
@@ -126,7 +151,9 @@ pub async fn migrate(config: &ClickHouseConfig) -> Result<Vec<&'static str>, Sto
 
     let mut applied_now = Vec::new();
     for migration in missing(&applied) {
-        create(config, &server, migration.sql, migration.name).await?;
+        // Copies read and write rows, with what a cluster asks for that.
+        let through = if migration.is_copy() { &client } else { &server };
+        create(config, through, migration.sql, migration.name).await?;
         let attempt = attempt(config, "recording migration", migration.name);
         let record = client
             .query("INSERT INTO schema_migrations (number, name, checksum) VALUES (?, ?, ?)")
@@ -181,7 +208,10 @@ pub fn schema_script(config: &ClickHouseConfig) -> String {
 /// Runs a statement that creates or alters something, again where another process was doing it at the same moment.
 async fn create(config: &ClickHouseConfig, client: &Client, template: &str, target: &str) -> Result<(), StoreError> {
     let statement = fill(template, config);
-    let attempt = attempt(config, "creating", target);
+    let mut attempt = attempt(config, "creating", target);
+    if is_copy(template) {
+        attempt.timeout *= COPYING_TIMEOUTS;
+    }
     let mut collisions = 0;
     loop {
         match attempt.bounded(client.query_raw(&statement).execute()).await {

@@ -72,9 +72,9 @@ pub struct DroppedWeeks {
 impl DroppedWeeks {
     /// Whether rows of that week were removed from a table.
     pub fn contains(&self, table: Table, week: u16) -> bool {
-        // Counts go with their messages, uncounted.
+        // Counts, and facts told twice, go with their messages, uncounted.
         let counted = match table {
-            Table::MessageCounts | Table::SenderCounts => Table::Messages,
+            Table::MessageCounts | Table::SenderCounts | Table::MessageFacts => Table::Messages,
             table => table,
         };
         self.weeks.contains(&(counted.name(), week))

@@ -28,13 +28,15 @@ pub enum Table {
     MessageCounts,
     /// Counts, found by sender.
     SenderCounts,
+    /// What messages, receipts and recalls say, found by message.
+    MessageFacts,
     /// Running totals: written last, so that its frontier says how far answers are complete.
     Ledger,
 }
 
 impl Table {
     /// Every table, the ledger last.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Messages,
         Self::Receipts,
         Self::Recalls,
@@ -46,6 +48,7 @@ impl Table {
         Self::Rejections,
         Self::MessageCounts,
         Self::SenderCounts,
+        Self::MessageFacts,
         Self::Ledger,
     ];
 
@@ -63,6 +66,7 @@ impl Table {
             Self::Rejections => "rejections",
             Self::MessageCounts => "message_counts",
             Self::SenderCounts => "sender_counts",
+            Self::MessageFacts => "message_facts",
             Self::Ledger => "ledger",
         }
     }
@@ -81,6 +85,7 @@ impl Table {
             Self::Rejections => columns::REJECTIONS,
             Self::MessageCounts => columns::MESSAGE_COUNTS,
             Self::SenderCounts => columns::SENDER_COUNTS,
+            Self::MessageFacts => columns::MESSAGE_FACTS,
             Self::Ledger => columns::LEDGER,
         }
     }

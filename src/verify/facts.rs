@@ -17,7 +17,7 @@ const MAX_HELD: usize = 10_000;
 /// A row that the fold gave.
 struct Expected {
     is_met: bool,
-    /// The week that its table is partitioned by.
+    /// The week that it goes with when it is old; 0 where it is of none.
     week: u16,
 }
 

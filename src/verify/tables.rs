@@ -19,7 +19,7 @@ use crate::store::{
 };
 
 /// The tables whose rows are facts.
-const FACTS: [Table; 9] = [
+const FACTS: [Table; 10] = [
     Table::Messages,
     Table::Receipts,
     Table::Recalls,
@@ -29,6 +29,7 @@ const FACTS: [Table; 9] = [
     Table::Settlements,
     Table::Policies,
     Table::Rejections,
+    Table::MessageFacts,
 ];
 
 /// The tables whose rows are counts as of an offset.

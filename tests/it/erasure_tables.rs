@@ -13,7 +13,7 @@ use crate::support::store::{Log, TestStore, go_on, topic};
 use crate::support::traffic::Traffic;
 
 /// Tables with rows about users, and the columns that name one.
-const NAMING: [(&str, &str); 10] = [
+const NAMING: [(&str, &str); 11] = [
     ("messages", "sender"),
     ("receipts", "reader"),
     ("recalls", "recalled_by"),
@@ -23,6 +23,7 @@ const NAMING: [(&str, &str); 10] = [
     ("settlements", "user"),
     ("message_counts", "sender"),
     ("sender_counts", "sender"),
+    ("message_facts", "user"),
     ("rejections", "user"),
 ];
 
@@ -91,7 +92,7 @@ fn bob_goes_out_of_every_table_and_nobody_else_does() {
     let topic = topic(1, 1);
     let mut log = Log::new(&topic, 0);
     log.flush(&about_bob(), &mut store.store);
-    assert_eq!(naming(&store, "bob").len(), 9, "{:?}", naming(&store, "bob"));
+    assert_eq!(naming(&store, "bob").len(), 10, "{:?}", naming(&store, "bob"));
     log.flush(&[erase(2, "bob")], &mut store.store);
     let state = log.partition.digest();
     let committed = log.next_offset;
@@ -103,11 +104,13 @@ fn bob_goes_out_of_every_table_and_nobody_else_does() {
     // What others said of his messages goes with them.
     let left = rows_without(&store, "bob");
     let gone: Vec<&String> = others.difference(&left).collect();
-    assert_eq!(gone.len(), 2, "carol's receipt and recall of his message: {gone:#?}");
+    assert_eq!(gone.len(), 3, "carol's receipt, told twice, and recall of his message: {gone:#?}");
     assert!(gone.iter().all(|row| row.contains("of-bob") && row.contains("carol")), "{gone:#?}");
     assert!(left.is_subset(&others));
     let unnamed = "SELECT count() FROM recalls WHERE message = 'taken-back' AND recalled_by = ''";
     assert_eq!(store.number(unnamed), 1, "the message stays taken back");
+    let told = "SELECT count() FROM message_facts WHERE message = 'taken-back' AND kind = 'recall' AND user = ''";
+    assert_eq!(store.number(told), 1, "and so do lists hear");
     assert_eq!(digest_at(&mut store, &topic, committed), state, "after");
     let counts = "SELECT toUInt64(distinct_readers) FROM message_counts FINAL WHERE message = 'of-alice'";
     assert_eq!(store.number(counts), 1, "carol");
@@ -141,7 +144,7 @@ fn what_bob_does_later_is_not_touched_not_even_by_what_a_dead_worker_writes_late
     let state = log.partition.digest();
     assert_eq!(digest_at(&mut store, &topic, log.next_offset), state);
     let rows_of_bob = naming(&store, "bob");
-    assert_eq!(rows_of_bob, ["messages 2", "receipts 1", "message_counts 1", "sender_counts 1"]);
+    assert_eq!(rows_of_bob, ["messages 2", "receipts 1", "message_counts 1", "sender_counts 1", "message_facts 3"]);
 
     // A dead worker's flush comes late, and is swept again as the record is written with it.
     let mut dead = Log::new(&topic, 0);

@@ -123,7 +123,7 @@ fn no_refusal_makes_the_sdk_hang() {
         config.api.query.max_execution_time_ms = 1;
     });
     let (no_tables, broken) = serving("sdk_broken", |_| {});
-    no_tables.store.execute("DROP TABLE receipts");
+    no_tables.store.execute("DROP TABLE message_facts");
     let (_unreachable, unreachable) = serving_without_clickhouse(&api);
 
     let authorized = || Request::builder().uri(ACKS).header(header::AUTHORIZATION, format!("Bearer {SERVICE}"));

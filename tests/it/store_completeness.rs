@@ -148,8 +148,21 @@ fn a_row_that_nobody_counted_is_told_as_well() {
     let mut log = Log::new(&topic, 0);
     log.flush(&[single_message("m1").record(), single_message("m2").record()], &mut store.store);
     store.execute("ALTER TABLE ledger DELETE WHERE type = 'message' SETTINGS mutations_sync = 2");
+    let differences = differences(&mut store, &topic, 0, log.next_offset);
+    let found: Vec<_> = differences.iter().map(|it| (it.table, it.expected, it.found)).collect();
+    assert_eq!(found, [(Table::Messages, 0, 2), (Table::MessageFacts, 0, 2)]);
+}
+
+#[test]
+fn facts_that_are_not_told_again_are_missing() {
+    let mut store = TestStore::new("complete_facts");
+    let topic = topic(1, 1);
+    let mut log = Log::new(&topic, 0);
+    log.flush(&[single_message("m1").record(), single_read("m1").record()], &mut store.store);
+    assert_eq!(differences(&mut store, &topic, 0, log.next_offset), []);
+    store.execute("DELETE FROM message_facts WHERE kind = 'read'");
     let [difference] = differences(&mut store, &topic, 0, log.next_offset).try_into().unwrap();
-    assert_eq!((difference.table, difference.expected, difference.found), (Table::Messages, 0, 2));
+    assert_eq!((difference.table, difference.expected, difference.found), (Table::MessageFacts, 2, 1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use seenby::event::{Offset, PartitionId};
 use seenby::store::{Cleaned, HydrationRequest, Janitor, Store as _, Table, TopicIdentity, ledger};
 
 use crate::support::events::{DAY, MINUTE, OwnedRecord, group_message, group_read, policy, single_message};
-use crate::support::store::{Log, TestStore, go_on, topic};
+use crate::support::store::{Log, TestStore, eventually, go_on, topic};
 use crate::support::traffic::Traffic;
 
 fn now() -> i64 {
@@ -67,6 +67,13 @@ fn weeks_behind_the_retention_go_and_neither_state_nor_totals_change() {
     let oldest = store.number("SELECT toUInt64(toUnixTimestamp64Milli(min(sent_at))) FROM messages");
     assert!(oldest as i64 > watermark - 15 * DAY, "{} days before", (watermark - oldest as i64) / DAY);
 
+    let facts_of = |table: &str| store.number(&format!("SELECT count() FROM {table} FINAL"));
+    eventually("facts about messages go with their weeks", || {
+        let kept = "SELECT count() FROM message_facts FINAL WHERE sent_at >= (SELECT min(sent_at) FROM messages)";
+        store.number(kept) == facts_of("message_facts")
+    });
+    assert_eq!(facts_of("message_facts"), ["messages", "receipts", "recalls"].map(facts_of).iter().sum::<u64>());
+
     assert_eq!(digest_at(&mut store, &topic, 0, 3_000), state);
     assert_eq!(totals(&store, &topic), sums);
     assert_eq!(["roster_changes", "policies"].map(|table| store.rows(table)), [rosters, policies]);
@@ -117,6 +124,8 @@ fn rows_that_come_back_after_their_week_was_dropped_are_counted_anew() {
     let execute = |sql: &str| store.runtime.block_on(client.query(sql).execute()).unwrap();
     execute("CREATE TABLE kept AS receipts");
     execute("INSERT INTO kept SELECT * FROM receipts");
+    execute("CREATE TABLE kept_facts AS message_facts");
+    execute("INSERT INTO kept_facts SELECT * FROM message_facts");
     // Lost before the week goes, and folded again from the log after it went.
     execute("DELETE FROM receipts WHERE own_offset % 3 = 0");
     assert!(!clean(&store, &topic, 1, 7).weeks.is_empty());
@@ -124,6 +133,7 @@ fn rows_that_come_back_after_their_week_was_dropped_are_counted_anew() {
     let mut differences = || store.store.completeness(&topic, &[request]).unwrap().remove(0).differences;
     assert!(!differences().is_empty());
     execute("INSERT INTO receipts SELECT * FROM kept");
+    execute("INSERT INTO message_facts SELECT * FROM kept_facts");
     assert_eq!(differences(), []);
     assert!(!clean(&store, &topic, 1, 7).weeks.is_empty());
     let mut differences = || store.store.completeness(&topic, &[request]).unwrap().remove(0).differences;

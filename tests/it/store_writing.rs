@@ -10,7 +10,7 @@ use crate::support::events::{
 };
 use crate::support::store::{Log, TestStore, topic};
 
-const FACT_TABLES: [&str; 11] = [
+const FACT_TABLES: [&str; 12] = [
     "messages",
     "receipts",
     "recalls",
@@ -22,6 +22,7 @@ const FACT_TABLES: [&str; 11] = [
     "rejections",
     "message_counts",
     "sender_counts",
+    "message_facts",
 ];
 
 fn some_records() -> Vec<OwnedRecord> {

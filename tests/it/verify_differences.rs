@@ -85,12 +85,16 @@ fn every_table_of_facts_is_looked_at() {
     deployment.execute("DELETE FROM roster_changes WHERE user = 'carol'");
     deployment.execute("ALTER TABLE messages UPDATE reader_cap = 7 WHERE 1 SETTINGS mutations_sync = 2");
     deployment.execute("DELETE FROM rejections WHERE user = 'stranger'");
+    deployment.execute("DELETE FROM message_facts WHERE kind = 'message'");
     let verified = deployment.verify(&[]);
     assert_eq!(only_of(&verified, "policies").0, "missing policies");
     assert_key(&only_of(&verified, "roster_changes").1, &[("user", "carol")]);
     let (_, _, columns) = only_of(&verified, "messages");
     assert_eq!(columns, serde_json::json!([{"column": "reader_cap", "expected": "500", "stored": "7"}]));
     assert_key(&only_of(&verified, "rejections").1, &[("outcome", "not_member"), ("user", "stranger")]);
+    let (what, key, _) = only_of(&verified, "message_facts");
+    let fact = key["fact"].as_str().unwrap();
+    assert!(what == "missing message_facts" && fact.contains("\topened\t"), "{what} {fact}");
 }
 
 #[test]

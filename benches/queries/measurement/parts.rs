@@ -278,7 +278,8 @@ fn free_ports() -> (u16, u16) {
     (port(&one), port(&other))
 }
 
-/// Everything as by default, but for addresses, tokens, and the limits that would stop a measurement.
+/// Everything as by default, but for addresses, tokens, the limits that would stop a measurement, and who goes first where all
+/// parts share the processors.
 fn configuration(brokers: &str, clickhouse_url: &str, api_port: u16, metrics_port: u16) -> String {
     use std::fmt::Write as _;
 
@@ -291,6 +292,8 @@ compression = false
 [api]
 listen = "127.0.0.1:{api_port}"
 rate_limit_per_second = 0
+[api.query]
+thread_niceness = -10
 [metrics]
 listen = "127.0.0.1:{metrics_port}"
 [log]

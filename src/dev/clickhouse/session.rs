@@ -379,9 +379,14 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Threads that merge take the processor only where nobody else wants it: who asks does not wait for housekeeping. Without
+/// the right to change the niceness of threads (`CAP_SYS_NICE`) it changes nothing.
+const MERGES_STEP_BACK: &CStr = c"--os_threads_nice_value_merge_mutate=15";
+
 /// Opens a connection to the engine in the folder named, and starts it with the first one.
 pub(super) fn connect(functions: &Functions, path_argument: &CStr) -> Option<*mut Connection> {
-    let mut arguments = [c"clickhouse".as_ptr().cast_mut(), path_argument.as_ptr().cast_mut()];
+    let arguments = [c"clickhouse", path_argument, MERGES_STEP_BACK];
+    let mut arguments = arguments.map(|argument| argument.as_ptr().cast_mut());
     let count = c_int::try_from(arguments.len()).unwrap_or(c_int::MAX);
     // SAFETY: the strings end in NUL and live over the call, which does not write to them.
     let connection = unsafe { (functions.connect)(count, arguments.as_mut_ptr()) };

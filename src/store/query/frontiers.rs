@@ -70,7 +70,7 @@ impl Queries {
         for asked in known.chunks(PARTITIONS_A_STATEMENT) {
             let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
             let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
-            let query = self.statements.client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
+            let query = self.statements.hurried.query(&statement).bind(self.epoch.get()).bind(&self.topic);
             let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
             self.take_frontiers(query, &mut found).await?;
         }
@@ -79,7 +79,7 @@ impl Queries {
         for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
             let one = concat!("(", include_str!("frontier.sql"), ")");
             let statement = vec![one; asked.len()].join(" UNION ALL ");
-            let query = asked.iter().fold(self.statements.client.query(&statement), |query, partition| {
+            let query = asked.iter().fold(self.statements.hurried.query(&statement), |query, partition| {
                 query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
             });
             self.take_frontiers(query, &mut found).await?;

@@ -15,7 +15,7 @@ use crate::event::AppId;
 use crate::store::StoreError;
 
 /// How long a history is used. For so long whom an erasure took out of it counts as one who has not read.
-const MAX_AGE: Duration = Duration::from_secs(10);
+const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// How many histories room is made for at first.
 const FIRST_CAPACITY: usize = 1_000;
@@ -61,7 +61,11 @@ impl quick_cache::Weighter<String, KnownRoster> for RosterWeight {
 
 impl KnownRoster {
     fn answers(&self, asked: AskedRoster, now: Instant) -> bool {
-        self.complete_to >= asked.needed_to && now.saturating_duration_since(self.read_at) <= MAX_AGE
+        self.complete_to >= asked.needed_to && self.is_good(now)
+    }
+
+    fn is_good(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.read_at) <= MAX_AGE
     }
 }
 
@@ -98,16 +102,45 @@ impl Queries {
                 }
             }
         }
-        let read_at = Instant::now();
-        for (conversation, history) in self.roster_histories(app, &unknown).await? {
-            let history = Arc::new(history);
-            if let Some(asked) = asked.get(conversation.as_str()) {
-                let known = KnownRoster { history: Arc::clone(&history), complete_to: asked.complete_to, read_at };
-                self.known_rosters.insert(conversation.clone(), known);
-            }
-            rosters.insert(conversation, history);
-        }
+        let complete_to = |conversation: &str| asked.get(conversation).map_or(0, |asked| asked.complete_to);
+        rosters.extend(self.read_rosters(app, &unknown, complete_to).await?);
         Ok(rosters)
+    }
+
+    /// Reads histories that are not known while messages of their groups are looked for, as most lists need theirs. Rows in
+    /// front of the place that comes with a conversation are there. Where it fails, who needs a history asks again.
+    pub async fn read_rosters_ahead(&self, app: AppId<'_>, asked: &BTreeMap<&str, u64>) {
+        // Where nothing is kept, nothing can be read ahead.
+        if self.known_rosters.capacity() == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let is_known = |conversation: &str| self.known_rosters.get(conversation).is_some_and(|it| it.is_good(now));
+        let unknown = asked.keys().copied().filter(|conversation| !is_known(conversation)).collect();
+        let complete_to = |conversation: &str| asked.get(conversation).copied().unwrap_or_default();
+        if let Err(error) = self.read_rosters(app, &unknown, complete_to).await {
+            tracing::debug!(%error, "histories of rosters were not read ahead");
+        }
+    }
+
+    /// Reads histories and keeps them, those of groups without any change as well.
+    async fn read_rosters(
+        &self,
+        app: AppId<'_>,
+        conversations: &BTreeSet<&str>,
+        complete_to: impl Fn(&str) -> u64,
+    ) -> Result<HashMap<String, Arc<RosterHistory>>, StoreError> {
+        let read_at = Instant::now();
+        let mut histories = self.roster_histories(app, conversations).await?;
+        let mut read = HashMap::with_capacity(conversations.len());
+        for conversation in conversations {
+            let history = Arc::new(histories.remove(*conversation).unwrap_or_default());
+            let complete_to = complete_to(conversation);
+            let known = KnownRoster { history: Arc::clone(&history), complete_to, read_at };
+            self.known_rosters.insert((*conversation).to_owned(), known);
+            read.insert((*conversation).to_owned(), history);
+        }
+        Ok(read)
     }
 }
 

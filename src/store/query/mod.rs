@@ -1,7 +1,6 @@
 //! What the API asks: every statement in a file of its own beside this one, values bound, never glued.
 //!
-//! The message is found first; its receipts and recalls go by its key and the time it was sent, and nothing by `FINAL`
-//! (DESIGN.md section 5: 4 ms against 11 to 54 ms).
+//! What is known of a message is read from one table, `message_facts`, whatever part of it is asked for; nothing by `FINAL`.
 
 mod conversation_frontiers;
 mod count_changes;
@@ -11,7 +10,7 @@ mod frontiers;
 mod group_quota;
 mod known_rosters;
 mod ledger_outcomes;
-mod message_receipts;
+mod message_facts;
 mod policy;
 mod rejections;
 mod roster_history;
@@ -19,16 +18,14 @@ mod selection;
 mod shared_statements;
 mod single_state;
 mod statements;
-mod stored_message;
 mod unread_conversations;
 mod user_data;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clickhouse::Client;
-use clickhouse::query::Query;
 use futures_util::FutureExt as _;
 use prometheus::{Histogram, IntGauge};
 use serde::Deserialize;
@@ -40,13 +37,12 @@ pub use export::{ExportFormat, ExportPlace, ExportPosition, ExportRows, ExportSe
 pub use frontiers::Frontiers;
 pub use known_rosters::AskedRoster;
 pub use ledger_outcomes::StepOutcome;
-pub use message_receipts::{MessageReceipts, StoredRecall, StoredReceipt};
+pub use message_facts::{MessageFacts, MessageKey, MessageReceipts, StoredMessage, StoredRecall, StoredReceipt};
 pub use policy::StoredPolicyVersion;
 pub use rejections::{RejectedRecord, RejectedRecords, RejectionPosition, RejectionSelection};
 pub use roster_history::{MembershipChange, RosterHistory};
 pub use selection::{ReaderPosition, ReaderRow, Snapshot};
 pub use single_state::{CoveringMarks, ReadSource, SingleState};
-pub use stored_message::{MessageKey, StoredMessage};
 pub use unread_conversations::UnreadConversation;
 pub use user_data::MetErasure;
 
@@ -55,10 +51,10 @@ use self::export::Exports;
 use self::known_rosters::{KnownRosters, known_rosters};
 use self::shared_statements::SharedStatements;
 use self::statements::{Reading, StatementGate, limited};
-use super::connection::{Attempt, connect, statement_timeout};
+use super::connection::{Attempt, connect, statement_timeout, with_niceness};
 use super::{StoreError, StoredRows, TopicIdentity};
 use crate::config::Config;
-use crate::event::{AppId, Epoch, EventTime, Offset, PartitionId};
+use crate::event::{Epoch, EventTime, Offset, PartitionId};
 
 /// Answers questions about messages from ClickHouse. Shared by all requests; each statement is bounded by
 /// `clickhouse.timeout_ms` and the limits of `api.query`, and `api.max_concurrent_statements` run at once. They may read
@@ -75,9 +71,7 @@ pub struct Queries {
     known_frontiers: Mutex<BTreeMap<u32, u64>>,
     recent_frontiers: RecentFrontiers,
     known_rosters: KnownRosters,
-    shared_messages: SharedStatements<OfApp<MessageKey>, Option<StoredMessage>>,
-    shared_receipts: SharedStatements<OfApp<StoredMessage>, MessageReceipts>,
-    shared_recalls: SharedStatements<OfApp<StoredMessage>, Option<StoredRecall>>,
+    shared_facts: SharedStatements<MessageKey, Option<MessageFacts>>,
     sizes: Histogram,
 }
 
@@ -85,6 +79,10 @@ pub struct Queries {
 #[derive(Clone, Debug)]
 struct Statements {
     client: Client,
+    /// For questions about messages, which somebody looks at while he waits.
+    hurried: Client,
+    /// The same, for statements that one thread of ClickHouse's does best.
+    hurried_by_a_thread: Client,
     timeout: Duration,
     gate: Arc<StatementGate>,
 }
@@ -93,38 +91,6 @@ impl Statements {
     fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
         Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
     }
-
-    /// A statement of which rows of these messages are asked, `${of_messages}` in its text, with their keys bound. One
-    /// message alone is told by equality: that takes a seventh off what the statement costs.
-    fn of_messages<T>(&self, sql: &str, asked: &[OfApp<T>], pairs: &BTreeSet<(&str, &str)>) -> Query {
-        let of_messages = |condition| self.client.query(&sql.replace("${of_messages}", condition));
-        match (asked, pairs.first()) {
-            ([one], Some((conversation, message))) => of_messages("app = ? AND conversation = ? AND message = ?")
-                .bind(&one.app)
-                .bind(conversation)
-                .bind(message),
-            _ => of_messages("app IN ? AND (conversation, message) IN ?").bind(apps(asked)).bind(pairs),
-        }
-    }
-}
-
-/// Something of an app's: questions about several apps may share a statement. That is no way from one app to another,
-/// as the key of a conversation begins with its app.
-#[derive(Clone, Debug)]
-struct OfApp<T> {
-    app: String,
-    what: T,
-}
-
-impl<T> OfApp<T> {
-    fn new(app: AppId<'_>, what: T) -> Self {
-        Self { app: app.as_str().to_owned(), what }
-    }
-}
-
-/// The apps, each once, as statements take them.
-fn apps<T>(asked: &[OfApp<T>]) -> BTreeSet<&str> {
-    asked.iter().map(|asked| asked.app.as_str()).collect()
 }
 
 /// How far the rows of a partition are complete.
@@ -158,12 +124,16 @@ impl Queries {
         let sizes = shared_statements::sizes().expect("metrics have valid names");
         let gate = StatementGate::new(config.api.max_concurrent_statements).expect("metrics have valid names");
         let [_, waiting] = gate.gauges();
+        let client = limited(connect(&config.clickhouse), &config.api.query);
+        let hurried = with_niceness(client.clone(), config.api.query.thread_niceness);
         let statements = Statements {
-            client: limited(connect(&config.clickhouse), &config.api.query),
+            hurried_by_a_thread: hurried.clone().with_setting("max_threads", "1"),
+            hurried,
+            client,
             timeout: statement_timeout(&config.clickhouse),
             gate: Arc::new(gate),
         };
-        let [of_messages, of_receipts, of_recalls] = [(); 3].map(|()| statements.clone());
+        let of_facts = statements.clone();
         Self {
             statements,
             exports: Exports::new(config),
@@ -173,14 +143,8 @@ impl Queries {
             known_frontiers: Mutex::default(),
             recent_frontiers: RecentFrontiers::new(Duration::from_millis(config.api.as_of_max_age_ms)),
             known_rosters: known_rosters(config.api.roster_cache_bytes),
-            shared_messages: SharedStatements::new(&waiting, &sizes, move |asked| {
-                of_messages.clone().newest_lives(asked).boxed()
-            }),
-            shared_receipts: SharedStatements::new(&waiting, &sizes, move |asked| {
-                of_receipts.clone().receipts(asked).boxed()
-            }),
-            shared_recalls: SharedStatements::new(&waiting, &sizes, move |asked| {
-                of_recalls.clone().recalls(asked).boxed()
+            shared_facts: SharedStatements::new(&waiting, &sizes, move |asked| {
+                of_facts.clone().message_facts(asked).boxed()
             }),
             sizes,
         }
@@ -208,7 +172,7 @@ impl Queries {
             return Ok(Some(*partitions));
         }
         let query =
-            self.statements.client.query(include_str!("partition_count.sql")).bind(self.epoch.get()).bind(&self.topic);
+            self.statements.hurried.query(include_str!("partition_count.sql")).bind(self.epoch.get()).bind(&self.topic);
         let found = self.statements.reading("ledger").bounded(query.fetch_optional::<u32>()).await?;
         if let Some(partitions) = found {
             // Another request may have been first, with the same number.

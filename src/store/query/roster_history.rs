@@ -94,7 +94,7 @@ impl Queries {
             return Ok(histories);
         }
         let query =
-            self.statements.client.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
+            self.statements.hurried.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
         for row in self.statements.reading("roster_changes").bounded(query.fetch_all::<HistoryRow>()).await? {
             let change = MembershipChange {
                 place: Epoch::new(row.epoch).order(Offset::new(row.offset)),

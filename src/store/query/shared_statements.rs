@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::store::StoreError;
 
-/// How many statements of one kind run at once. Two, so that a slow one does not hold up everybody.
+/// How many statements run at once. Two, so that a slow one does not hold up everybody.
 const AT_ONCE: usize = 2;
 
 /// A question about more keys has made up for its statement's cost by itself, and nobody is to wait for its rows.
@@ -74,14 +74,11 @@ impl<K, V> std::fmt::Debug for SharedStatements<K, V> {
     }
 }
 
-/// The histogram that all kinds of shared statements fill.
+/// The histogram that shared statements fill.
 pub(super) fn sizes() -> Result<Histogram, prometheus::Error> {
     Histogram::with_opts(
-        HistogramOpts::new(
-            "seenby_api_questions_per_statement",
-            "Requests that a statement about messages, their receipts or recalls was for.",
-        )
-        .buckets(prometheus::exponential_buckets(1.0, 2.0, 8)?),
+        HistogramOpts::new("seenby_api_questions_per_statement", "Requests that a statement about messages was for.")
+            .buckets(prometheus::exponential_buckets(1.0, 2.0, 8)?),
     )
 }
 

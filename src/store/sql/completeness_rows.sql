@@ -36,3 +36,7 @@ UNION ALL
 SELECT 'rejections', place,
     groupBitmapIf(own_offset, own_epoch = epoch) + uniqExactIf((own_epoch, own_partition, own_offset), own_epoch != epoch)
 FROM rejections WHERE is_seen GROUP BY place
+UNION ALL
+SELECT 'message_facts', place,
+    groupBitmapIf(own_offset, own_epoch = epoch) + uniqExactIf((own_epoch, own_partition, own_offset), own_epoch != epoch)
+FROM message_facts WHERE is_seen GROUP BY place

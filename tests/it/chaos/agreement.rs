@@ -57,6 +57,12 @@ pub fn differences(deployment: &Deployment, plain: &PlainFold) -> Vec<String> {
     compare("messages", messages_expected(plain), deployment.lines(MESSAGES));
     compare("receipts", receipts_expected(plain), deployment.lines(RECEIPTS));
     compare("recalls", recalls_expected(plain), deployment.lines(RECALLS));
+    // What the three tables before say, told once more.
+    compare(
+        "message_facts",
+        facts_told_again(deployment),
+        deployment.lines(&MESSAGE_FACTS.replace("{table}", "message_facts")),
+    );
     let counts = message_counts_expected(plain);
     compare("message_counts", counts.clone(), deployment.lines(&MESSAGE_COUNTS.replace("{table}", "message_counts")));
     compare("sender_counts", counts, deployment.lines(&MESSAGE_COUNTS.replace("{table}", "sender_counts")));
@@ -271,6 +277,27 @@ const RECALLS: &str = r"
 SELECT concatWithSeparator('\t', conversation, message, toString(toUnixTimestamp64Milli(sent_at)), recalled_by,
     toString(toUnixTimestamp64Milli(at)), recall_id)
 FROM recalls FINAL";
+
+/// What makes rows of `message_facts` of those that stood there before it.
+const MESSAGE_FACTS_OF: [&str; 3] = [
+    include_str!("../../../schemas/clickhouse/0026_message_facts_of_messages.sql"),
+    include_str!("../../../schemas/clickhouse/0027_message_facts_of_receipts.sql"),
+    include_str!("../../../schemas/clickhouse/0028_message_facts_of_recalls.sql"),
+];
+
+const MESSAGE_FACTS: &str = "SELECT toString((key, fact, own_epoch, own_partition, epoch, partition, offset, own_offset)) \
+                             FROM {table} FINAL";
+
+/// The rows that those migrations write.
+fn facts_told_again(deployment: &Deployment) -> Vec<String> {
+    deployment.execute("DROP TABLE IF EXISTS told_again");
+    deployment.execute("CREATE TABLE told_again AS message_facts");
+    for migration in MESSAGE_FACTS_OF {
+        let insert = migration.replace("${database}.message_facts", "told_again").replace("${database}.", "");
+        deployment.execute(&insert);
+    }
+    deployment.lines(&MESSAGE_FACTS.replace("{table}", "told_again"))
+}
 
 const MESSAGE_COUNTS: &str = r"
 SELECT concatWithSeparator('\t', conversation, message, toString(toUnixTimestamp64Milli(sent_at)), sender,

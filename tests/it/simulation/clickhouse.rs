@@ -69,6 +69,7 @@ const SCHEMAS: [&str; Table::ALL.len()] = [
     include_str!("../../../schemas/clickhouse/0009_rejections.sql"),
     include_str!("../../../schemas/clickhouse/0011_message_counts.sql"),
     include_str!("../../../schemas/clickhouse/0012_sender_counts.sql"),
+    include_str!("../../../schemas/clickhouse/0025_message_facts.sql"),
     include_str!("../../../schemas/clickhouse/0010_ledger.sql"),
 ];
 

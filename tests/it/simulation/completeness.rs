@@ -10,7 +10,7 @@ use super::clickhouse::{Columns, Row};
 use super::hydration::{Cell, last_boundary, outcome_totals};
 
 /// Tables of which the ledger counts the records with rows.
-const COUNTED: [Table; 9] = [
+const COUNTED: [Table; 10] = [
     Table::Messages,
     Table::Receipts,
     Table::Recalls,
@@ -20,6 +20,7 @@ const COUNTED: [Table; 9] = [
     Table::Settlements,
     Table::Policies,
     Table::Rejections,
+    Table::MessageFacts,
 ];
 
 pub fn of(tables: &BTreeMap<Table, Vec<Row>>, topic: &TopicIdentity, request: HydrationRequest) -> Completeness {
@@ -71,6 +72,9 @@ fn makes_a_row(table: Table, cell: &Cell<'_>) -> bool {
         }
         Table::Marks => cell.event_type == "conversation_read" && cell.outcome == "applied",
         Table::Policies => matches!(cell.event_type, "policy" | "erase") && cell.outcome == "applied",
+        Table::MessageFacts => {
+            [Table::Messages, Table::Receipts, Table::Recalls].iter().any(|table| makes_a_row(*table, cell))
+        }
         Table::MessageCounts | Table::SenderCounts | Table::Ledger => false,
     }
 }

@@ -78,6 +78,14 @@ pub const ENDLESS_MESSAGES: [&str; 2] = [
 ];
 pub const MESSAGES_AGAIN: [&str; 2] = ["DROP VIEW messages", "RENAME TABLE kept_messages TO messages"];
 
+/// The same of `message_facts`.
+pub const ENDLESS_FACTS: [&str; 2] = [
+    "RENAME TABLE message_facts TO kept_facts",
+    "CREATE VIEW message_facts AS SELECT kept_facts.* FROM kept_facts CROSS JOIN \
+     (SELECT number FROM system.numbers WHERE intHash64(number) = 1 LIMIT 1) AS never",
+];
+pub const FACTS_AGAIN: [&str; 2] = ["DROP VIEW message_facts", "RENAME TABLE kept_facts TO message_facts"];
+
 /// How many statements run in a database, this one aside.
 pub const RUNNING: &str = "SELECT count() FROM system.processes WHERE current_database = currentDatabase() \
                            AND query NOT LIKE '%system.processes%'";

@@ -1,0 +1,12 @@
+-- As of messages.
+INSERT INTO ${database}.message_facts (key, fact, own_epoch, own_partition, epoch, partition, offset, own_offset)
+SELECT
+    xxHash64(concat(conversation, '\t', message)),
+    concat(
+        concatWithSeparator(
+            '\t', conversation, message, toString(toUnixTimestamp64Milli(sent_at)), toString(kind), reader,
+            toString(epoch), toString(offset),
+            toString(toUnixTimestamp64Milli(at)), ack_id),
+        ifNull(concat('\t', content), '')),
+    own_epoch, own_partition, epoch, partition, offset, own_offset
+FROM ${database}.receipts

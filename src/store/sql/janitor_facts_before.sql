@@ -1,0 +1,3 @@
+-- Facts about messages of weeks before one, which is named by its Monday.
+ALTER TABLE message_facts DELETE
+WHERE toMonday(sent_at) < toDate(parseDateTime(?, '%Y%m%d', 'UTC')) SETTINGS mutations_sync = 0
