@@ -1,12 +1,12 @@
 //! When messages of single chats were delivered and read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{MessageReceipts, Queries, StoredMessage, StoredRecall};
-use crate::event::{AppId, EventTime};
+use crate::event::{AppId, Epoch, EventTime, Offset};
 use crate::fold::LATENESS_MILLIS;
 use crate::store::StoreError;
 
@@ -39,11 +39,26 @@ pub struct CoveringMarks {
 }
 
 #[derive(Row, Deserialize)]
-struct MarksRow {
-    number: u32,
-    met_at_ms: Option<i64>,
-    later_at_ms: Option<i64>,
-    later_place: Option<u64>,
+struct MarkRow {
+    conversation: String,
+    reader: String,
+    at: i64,
+    epoch: u16,
+    offset: u64,
+}
+
+/// A mark: where it stands, as in [`StoredMessage::place`], and its time.
+type Mark = (u64, EventTime);
+
+impl CoveringMarks {
+    /// What the marks of its recipient say of a message. Marks of a reader only grow, so nothing further can matter.
+    fn of(message: &StoredMessage, marks: &[Mark]) -> Self {
+        let covering = || marks.iter().filter(|(_, at)| *at >= message.sent_at);
+        let met = covering().filter(|(place, _)| *place < message.place).max();
+        let is_valid = |(_, at): &&Mark| at.since(message.sent_at) <= message.validity_millis;
+        let later = covering().filter(|(place, _)| *place > message.place).filter(is_valid).min();
+        Self { met: met.map(|(_, at)| *at), later: later.map(|(place, at)| (*at, *place)) }
+    }
 }
 
 impl SingleState {
@@ -86,38 +101,32 @@ impl Queries {
         app: AppId<'_>,
         messages: &[&StoredMessage],
     ) -> Result<Vec<CoveringMarks>, StoreError> {
-        let mut marks = vec![CoveringMarks::default(); messages.len()];
+        // No mark in front of a message can be later than it by more than this: the watermark would have passed the message.
         let reach = |message: &&StoredMessage| {
             message.sent_at.plus_millis(message.validity_millis.max(LATENESS_MILLIS)).millis()
         };
         let first = messages.iter().map(|message| message.sent_at.millis()).min();
-        let (Some(first), Some(last)) = (first, messages.iter().map(reach).max()) else { return Ok(marks) };
+        let (Some(first), Some(last)) = (first, messages.iter().map(reach).max()) else { return Ok(Vec::new()) };
 
-        let asked: Vec<_> = (0_u32..)
-            .zip(messages)
-            .map(|(number, message)| {
-                let StoredMessage { key, recipient, sent_at, place, validity_millis, .. } = message;
-                (number, &key.conversation, recipient, sent_at.millis(), *place, *validity_millis)
-            })
-            .collect();
         let conversations: BTreeSet<&str> = messages.iter().map(|message| message.key.conversation.as_str()).collect();
         let query = self
             .statements
-            .client
+            .hurried
             .query(include_str!("single_marks.sql"))
-            .bind(asked)
             .bind(app.as_str())
             .bind(conversations)
             .bind(first)
             .bind(last);
-        for row in self.statements.reading("marks").bounded(query.fetch_all::<MarksRow>()).await? {
-            if let Some(of_message) = marks.get_mut(row.number as usize) {
-                *of_message = CoveringMarks {
-                    met: row.met_at_ms.map(EventTime::from_millis),
-                    later: row.later_at_ms.map(EventTime::from_millis).zip(row.later_place),
-                };
-            }
+        let rows = self.statements.reading("marks").bounded(query.fetch_all::<MarkRow>()).await?;
+        let mut by_reader: HashMap<(&str, &str), Vec<Mark>> = HashMap::new();
+        for row in &rows {
+            let mark = (Epoch::new(row.epoch).order(Offset::new(row.offset)), EventTime::from_millis(row.at));
+            by_reader.entry((&row.conversation, &row.reader)).or_default().push(mark);
         }
-        Ok(marks)
+        let marks = messages.iter().map(|message| {
+            let of_recipient = by_reader.get(&(message.key.conversation.as_str(), message.recipient.as_str()));
+            of_recipient.map_or_else(CoveringMarks::default, |marks| CoveringMarks::of(message, marks))
+        });
+        Ok(marks.collect())
     }
 }
