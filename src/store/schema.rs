@@ -117,10 +117,6 @@ impl Migration {
     fn checksum(self) -> String {
         hex::encode(Sha256::digest(self.sql))
     }
-
-    fn is_copy(self) -> bool {
-        is_copy(self.sql)
-    }
 }
 
 /// Whether a statement copies rows.
@@ -152,7 +148,7 @@ pub async fn migrate(config: &ClickHouseConfig) -> Result<Vec<&'static str>, Sto
     let mut applied_now = Vec::new();
     for migration in missing(&applied) {
         // Copies read and write rows, with what a cluster asks for that.
-        let through = if migration.is_copy() { &client } else { &server };
+        let through = if is_copy(migration.sql) { &client } else { &server };
         create(config, through, migration.sql, migration.name).await?;
         let attempt = attempt(config, "recording migration", migration.name);
         let record = client

@@ -123,40 +123,35 @@ impl Statements {
             _ => client.query(include_str!("message_facts.sql")).bind(&keys),
         };
         let texts: Vec<String> = self.reading("message_facts").bounded(query.fetch_all()).await?;
-        let mut lives: HashMap<(&str, &str), Life<'_>> =
-            asked.iter().map(|key| ((key.conversation.as_str(), key.message.as_str()), Life::default())).collect();
+        let mut facts: HashMap<(&str, &str), Vec<FactText<'_>>> =
+            asked.iter().map(|key| (key.pair(), Vec::new())).collect();
         for text in &texts {
             let fact = FactText::parse(text).ok_or_else(|| StoreError::Unreadable {
                 table: "message_facts",
                 reason: format!("{text:?} is no fact that is known"),
             })?;
             // Another message may have the same hash.
-            if let Some(life) = lives.get_mut(&(fact.conversation, fact.message)) {
-                life.take(fact);
+            if let Some(of_message) = facts.get_mut(&(fact.conversation, fact.message)) {
+                of_message.push(fact);
             }
         }
-        let facts_of = |key: &MessageKey| lives.get(&(key.conversation.as_str(), key.message.as_str()))?.facts();
-        Ok(asked.iter().map(facts_of).collect())
+        Ok(asked.iter().map(|key| MessageFacts::of(facts.get(&key.pair())?)).collect())
     }
 }
 
-/// The texts about one message.
-#[derive(Default)]
-struct Life<'a> {
-    texts: Vec<FactText<'a>>,
+impl MessageKey {
+    fn pair(&self) -> (&str, &str) {
+        (&self.conversation, &self.message)
+    }
 }
 
-impl<'a> Life<'a> {
-    fn take(&mut self, fact: FactText<'a>) {
-        self.texts.push(fact);
-    }
-
-    /// The newest life of the message, and of several rows that say the same the first in the log.
-    fn facts(&self) -> Option<MessageFacts> {
-        let sent = self.texts.iter().filter_map(StoredMessage::of);
+impl MessageFacts {
+    /// The newest life of a message of which all this is told, and of several rows that say the same the first in the log.
+    fn of(told: &[FactText<'_>]) -> Option<Self> {
+        let sent = told.iter().filter_map(StoredMessage::of);
         let message = sent.max_by_key(|message| (message.sent_at, Reverse(message.place)))?;
-        let mut facts = MessageFacts { message, receipts: MessageReceipts::default(), recall: None };
-        for fact in self.texts.iter().filter(|fact| fact.sent_at == facts.message.sent_at) {
+        let mut facts = Self { message, receipts: MessageReceipts::default(), recall: None };
+        for fact in told.iter().filter(|fact| fact.sent_at == facts.message.sent_at) {
             match fact.says {
                 FactSays::Sent { .. } => {}
                 FactSays::Receipt { kind, at, ack_id, content } => {
