@@ -1,6 +1,6 @@
 //! What has become of many messages, asked for at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,9 +20,7 @@ use super::readers::{ReaderList, asked_rosters};
 use super::receipts_question::{Question, ReceiptsQuery, read_questions};
 use super::singles::SingleMessageStatus;
 use crate::event::Chat;
-use crate::store::query::{
-    CoveringMarks, Frontier, MessageFacts, MessageKey, RosterHistory, SingleState, StoredMessage,
-};
+use crate::store::query::{Frontier, MessageFacts, RosterHistory, SingleMarks, SingleState, StoredMessage};
 
 /// The answers, one an item, in the order of the items.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -91,8 +89,16 @@ pub(crate) async fn query_receipts(
         Question::Single { .. } => None,
     });
     let groups: BTreeMap<&str, u64> = groups.collect();
-    let (found, ()) =
-        tokio::join!(state.queries.message_facts(&keys), state.queries.read_rosters_ahead(access.app(), &groups));
+    let singles: BTreeSet<&str> = keys
+        .iter()
+        .map(|key| key.conversation.as_str())
+        .filter(|conversation| !groups.contains_key(conversation))
+        .collect();
+    let (found, (), marks) = tokio::join!(
+        state.queries.message_facts(&keys),
+        state.queries.read_rosters_ahead(access.app(), &groups),
+        state.queries.single_marks_ahead(access.app(), &singles),
+    );
     let found = found?;
     let viewing = state.viewing(&access, found.values().map(|facts| &facts.message)).await?;
     let is_visible = |message: &&StoredMessage| viewing.check(&access, message).is_ok();
@@ -106,11 +112,12 @@ pub(crate) async fn query_receipts(
     let rosters = asked_rosters(group_lists);
     let messages = found.values().map(|facts| &facts.message).filter(is_visible);
     let singles: Vec<&StoredMessage> = messages.filter(|message| message.chat == Chat::Single).collect();
-    let (rosters, marks) = tokio::try_join!(
-        state.queries.rosters(access.app(), &rosters),
-        state.queries.covering_marks(access.app(), &singles),
-    )?;
-    let marks = singles.into_iter().map(|message| &message.key).zip(marks).collect();
+    let (rosters, marks) = tokio::try_join!(state.queries.rosters(access.app(), &rosters), async {
+        match marks {
+            Some(marks) => Ok(marks),
+            None => state.queries.single_marks(access.app(), &singles).await,
+        }
+    },)?;
     let surroundings = Surroundings { rosters, marks };
 
     let mut as_of = as_of.into_iter();
@@ -133,13 +140,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// What it takes beside the facts of a message to answer.
-struct Surroundings<'a> {
+struct Surroundings {
     rosters: HashMap<String, Arc<RosterHistory>>,
-    /// Of messages of single chats.
-    marks: HashMap<&'a MessageKey, CoveringMarks>,
+    marks: SingleMarks,
 }
 
-impl Surroundings<'_> {
+impl Surroundings {
     /// What is answered about one message.
     fn answer(
         &self,
@@ -151,8 +157,7 @@ impl Surroundings<'_> {
         let as_of = frontier.map(AsOf::from);
         match question {
             Question::Single { .. } => {
-                let marks = self.marks.get(&message.key).copied().unwrap_or_default();
-                let became = SingleState::of(message, receipts, *recall, marks);
+                let became = SingleState::of(message, receipts, *recall, self.marks.covering(message));
                 Ok(ItemAnswer::Single(SingleMessageStatus::new(message, *recall, became, as_of)))
             }
             Question::Group { query, list, .. } => {

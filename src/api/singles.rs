@@ -140,9 +140,8 @@ pub(crate) async fn single_message(
     let key = MessageKey { conversation, message: path.message };
     let mut found = state.queries.message_facts(std::slice::from_ref(&key)).await?;
     let MessageFacts { message, receipts, recall } = found.remove(&key).ok_or(ApiError::NotFound)?;
-    let marks = state.queries.covering_marks(access.app(), &[&message]).await?;
-    let marks = marks.into_iter().next().unwrap_or_default();
-    let became = SingleState::of(&message, &receipts, recall, marks);
+    let marks = state.queries.single_marks(access.app(), &[&message]).await?;
+    let became = SingleState::of(&message, &receipts, recall, marks.covering(&message));
     Ok(Json(SingleMessageStatus::new(&message, recall, became, as_of)))
 }
 

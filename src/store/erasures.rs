@@ -81,18 +81,37 @@ impl Subject {
         } else {
             ("epoch", "partition", "offset")
         };
-        let named = parts.concat().replace("${table}", self.table.name()).replace("${user}", self.user);
-        named
-            .replace("${own_epoch}", own_epoch)
-            .replace("${own_partition}", own_partition)
-            .replace("${own_offset}", own_offset)
+        let [app, conversation, message, sent_at_millis] =
+            if self.table == Table::MessageFacts { FIELDS_OF_FACTS } else { COLUMNS };
+        let names = [
+            ("${table}", self.table.name()),
+            ("${user}", self.user),
+            ("${own_epoch}", own_epoch),
+            ("${own_partition}", own_partition),
+            ("${own_offset}", own_offset),
+            ("${app}", app),
+            ("${conversation}", conversation),
+            ("${message}", message),
+            ("${sent_at_millis}", sent_at_millis),
+        ];
+        names.into_iter().fold(parts.concat(), |statement, (part, name)| statement.replace(part, name))
     }
 }
+
+/// App, conversation, message and its time of sending in ms.
+const COLUMNS: [&str; 4] = ["app", "conversation", "message", "toUnixTimestamp64Milli(sent_at)"];
+/// The same in the texts of `message_facts`.
+const FIELDS_OF_FACTS: [&str; 4] = [
+    "substringIndex(fact, '/', 1)",
+    r"splitByChar('\t', fact)[1]",
+    r"splitByChar('\t', fact)[2]",
+    r"toInt64(splitByChar('\t', fact)[3])",
+];
 
 const MESSAGES: Subject = Subject::of(Table::Messages, "sender");
 const RECEIPTS: Subject = Subject::with_own_place(Table::Receipts, "reader");
 const RECALLS: Subject = Subject::with_own_place(Table::Recalls, "recalled_by");
-const MESSAGE_FACTS: Subject = Subject::with_own_place(Table::MessageFacts, "user");
+const MESSAGE_FACTS: Subject = Subject::with_own_place(Table::MessageFacts, r"splitByChar('\t', fact)[5]");
 const REJECTIONS: Subject = Subject::with_own_place(Table::Rejections, "user");
 
 /// Tables whose rows go by the user that they name, and by his single chats; messages last, as what is about them is found

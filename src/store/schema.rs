@@ -67,6 +67,8 @@ const MIGRATIONS: &[Migration] = migrations![
     35 "0035_parked_merges",
     36 "0036_settlements_merges",
     37 "0037_rejections_merges",
+    38 "0038_message_fact_fields",
+    39 "0039_roster_changes_merges",
 ];
 
 /// The file that creates a table.

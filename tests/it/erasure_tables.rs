@@ -12,7 +12,7 @@ use crate::support::events::{
 use crate::support::store::{Log, TestStore, go_on, topic};
 use crate::support::traffic::Traffic;
 
-/// Tables with rows about users, and the columns that name one.
+/// Tables with rows about users, and the columns that name one; of `message_facts` the view that shows its texts.
 const NAMING: [(&str, &str); 11] = [
     ("messages", "sender"),
     ("receipts", "reader"),
@@ -23,7 +23,7 @@ const NAMING: [(&str, &str); 11] = [
     ("settlements", "user"),
     ("message_counts", "sender"),
     ("sender_counts", "sender"),
-    ("message_facts", "user"),
+    ("message_fact_fields", "user"),
     ("rejections", "user"),
 ];
 
@@ -109,7 +109,7 @@ fn bob_goes_out_of_every_table_and_nobody_else_does() {
     assert!(left.is_subset(&others));
     let unnamed = "SELECT count() FROM recalls WHERE message = 'taken-back' AND recalled_by = ''";
     assert_eq!(store.number(unnamed), 1, "the message stays taken back");
-    let told = "SELECT count() FROM message_facts WHERE message = 'taken-back' AND kind = 'recall' AND user = ''";
+    let told = "SELECT count() FROM message_fact_fields WHERE message = 'taken-back' AND kind = 'recall' AND user = ''";
     assert_eq!(store.number(told), 1, "and so do lists hear");
     assert_eq!(digest_at(&mut store, &topic, committed), state, "after");
     let counts = "SELECT toUInt64(distinct_readers) FROM message_counts FINAL WHERE message = 'of-alice'";
@@ -138,13 +138,17 @@ fn what_bob_does_later_is_not_touched_not_even_by_what_a_dead_worker_writes_late
     log.flush(&again, &mut store.store);
     // Before anything is deleted, the engine merges what it takes for one row.
     for (table, _) in NAMING {
+        let table = if table == "message_fact_fields" { "message_facts" } else { table };
         store.execute(&format!("OPTIMIZE TABLE {table} FINAL"));
     }
     store.sweep_erasures();
     let state = log.partition.digest();
     assert_eq!(digest_at(&mut store, &topic, log.next_offset), state);
     let rows_of_bob = naming(&store, "bob");
-    assert_eq!(rows_of_bob, ["messages 2", "receipts 1", "message_counts 1", "sender_counts 1", "message_facts 3"]);
+    assert_eq!(
+        rows_of_bob,
+        ["messages 2", "receipts 1", "message_counts 1", "sender_counts 1", "message_fact_fields 3"]
+    );
 
     // A dead worker's flush comes late, and is swept again as the record is written with it.
     let mut dead = Log::new(&topic, 0);

@@ -160,7 +160,7 @@ fn facts_that_are_not_told_again_are_missing() {
     let mut log = Log::new(&topic, 0);
     log.flush(&[single_message("m1").record(), single_read("m1").record()], &mut store.store);
     assert_eq!(differences(&mut store, &topic, 0, log.next_offset), []);
-    store.execute("DELETE FROM message_facts WHERE kind = 'read'");
+    store.execute("DELETE FROM message_facts WHERE splitByChar('\\t', fact)[4] = 'read'");
     let [difference] = differences(&mut store, &topic, 0, log.next_offset).try_into().unwrap();
     assert_eq!((difference.table, difference.expected, difference.found), (Table::MessageFacts, 2, 1));
 }

@@ -42,6 +42,9 @@ pub(crate) struct Settings {
     /// Batches a second beside them, in the second phase
     #[arg(long, default_value_t = 1.0)]
     pub(crate) batch_rate: f64,
+    /// Niceness of broker, worker and traffic, which share the processors with the questions here alone
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub(crate) niceness: u8,
     /// Messages in a batch
     #[arg(long, default_value_t = 100)]
     pub(crate) batch_items: usize,

@@ -50,6 +50,7 @@ pub(super) struct Parts {
     program: PathBuf,
     config: PathBuf,
     seed: u64,
+    niceness: u8,
     /// Says that the folder is loaded.
     loaded_mark: PathBuf,
     /// Removed at the end, where none was named.
@@ -79,8 +80,7 @@ impl Part {
     }
 
     /// Runs `seenby dev NAME` and gives the address that it listens on.
-    fn dev(program: &Path, name: &str, folder: &Path) -> (Self, String) {
-        let mut command = Command::new(program);
+    fn dev(mut command: Command, name: &str, folder: &Path) -> (Self, String) {
         command.args(["dev", name, "--exit-with-stdin", "--dir"]).arg(folder.join(name));
         let mut part = Self::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let output = part.process.stdout.take().expect("standard output is piped");
@@ -131,21 +131,27 @@ impl Parts {
         let folder = folder.canonicalize().expect("the folder is there");
         let loaded_mark = folder.join("loaded");
 
-        let (kafka, brokers) = Part::dev(program, "kafka", &folder);
-        let (clickhouse, clickhouse_url) = Part::dev(program, "clickhouse", &folder);
+        let (kafka, brokers) = Part::dev(stepping_back(program, settings.niceness), "kafka", &folder);
+        let (clickhouse, clickhouse_url) = Part::dev(Command::new(program), "clickhouse", &folder);
         let (api_port, metrics_port) = free_ports();
         let config = folder.join("seenby.toml");
         fs::write(&config, configuration(&brokers, &clickhouse_url, api_port, metrics_port)).expect("a file");
-        let seenby = |command: &str| {
-            let mut process = Command::new(program);
+        let seenby = |mut process: Command, command: &str| {
             process.arg("--config").arg(&config).arg(command).stdin(Stdio::null());
             process
         };
-        assert!(seenby("migrate").stdout(Stdio::null()).status().expect("the program starts").success(), "migrate");
+        assert!(
+            seenby(Command::new(program), "migrate")
+                .stdout(Stdio::null())
+                .status()
+                .expect("the program starts")
+                .success(),
+            "migrate"
+        );
         let parts = Self {
             is_new: !loaded_mark.exists(),
-            worker: Part::start(&mut seenby("worker")),
-            api: Part::start(&mut seenby("api")),
+            worker: Part::start(&mut seenby(stepping_back(program, settings.niceness), "worker")),
+            api: Part::start(&mut seenby(Command::new(program), "api")),
             kafka,
             clickhouse,
             tables: Client::default()
@@ -163,6 +169,7 @@ impl Parts {
             program: program.to_owned(),
             config: config.clone(),
             seed: settings.seed,
+            niceness: settings.niceness,
             loaded_mark,
             _folder: temporary,
         };
@@ -191,7 +198,7 @@ impl Parts {
     }
 
     fn simulate(&self, rate: u32, events: u64, days: u32, groups: u32, seed: u64) -> Part {
-        let mut command = Command::new(&self.program);
+        let mut command = stepping_back(&self.program, self.niceness);
         command.arg("--config").arg(&self.config).arg("simulate").stdin(Stdio::null());
         for (name, number) in [
             ("--rate", u64::from(rate)),
@@ -261,6 +268,13 @@ impl Parts {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// A program that others go before where processors are scarce.
+fn stepping_back(program: &Path, niceness: u8) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", &niceness.to_string()]).arg(program);
+    command
 }
 
 /// The values of a metric's series.

@@ -1,13 +1,13 @@
 //! How far the rows of all partitions are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clickhouse::Row;
 use clickhouse::query::Query;
 use serde::Deserialize;
 
-use super::{Frontier, FrontierRow, Queries};
+use super::{Frontier, FrontierRow, Queries, Statements};
 use crate::event::{Epoch, EventTime, Offset, PartitionId};
 use crate::store::StoreError;
 
@@ -46,6 +46,68 @@ pub(super) struct OlderFrontier {
     pub(super) next_offset: u64,
 }
 
+/// Asks how far the rows of partitions are complete.
+#[derive(Debug)]
+pub(super) struct FrontierSource {
+    statements: Statements,
+    epoch: Epoch,
+    topic: String,
+    /// The offsets up to which partitions were complete when last asked for: where to look on from. They never go back;
+    /// where they did all the same (another database under the same name), the row is not found and looked for anew.
+    known: Mutex<BTreeMap<u32, u64>>,
+}
+
+impl FrontierSource {
+    pub(super) fn new(statements: Statements, epoch: Epoch, topic: String) -> Self {
+        Self { statements, epoch, topic, known: Mutex::default() }
+    }
+
+    /// By partition, of these partitions; others that are known come with them.
+    ///
+    /// # Errors
+    /// What ClickHouse said.
+    pub(super) async fn ask(&self, partitions: &BTreeSet<u32>) -> Result<BTreeMap<u32, Option<Frontier>>, StoreError> {
+        // A few rows: one thread finds them sooner than several agree who looks where.
+        let client = &self.statements.hurried_by_a_thread;
+        let mut found: BTreeMap<u32, Option<Frontier>> =
+            partitions.iter().map(|partition| (*partition, None)).collect();
+        let known: Vec<(u32, u64)> = self.known().iter().map(|(place, offset)| (*place, *offset)).collect();
+        for asked in known.chunks(PARTITIONS_A_STATEMENT) {
+            let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
+            let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
+            let query = client.query(&statement).bind(self.epoch.get()).bind(&self.topic);
+            let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
+            self.take(query, &mut found).await?;
+        }
+        let unknown = found.iter().filter(|(_, frontier)| frontier.is_none());
+        let unknown: Vec<u32> = unknown.map(|(partition, _)| *partition).collect();
+        for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
+            let one = concat!("(", include_str!("frontier.sql"), ")");
+            let statement = vec![one; asked.len()].join(" UNION ALL ");
+            let query = asked.iter().fold(client.query(&statement), |query, partition| {
+                query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
+            });
+            self.take(query, &mut found).await?;
+        }
+        let is_known =
+            |(partition, frontier): (&u32, &Option<Frontier>)| Some((*partition, (*frontier)?.next_offset.get()));
+        *self.known() = found.iter().filter_map(is_known).collect();
+        Ok(found)
+    }
+
+    /// Puts the rows of an answer in their places.
+    async fn take(&self, query: Query, found: &mut BTreeMap<u32, Option<Frontier>>) -> Result<(), StoreError> {
+        for row in self.statements.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
+            found.insert(row.partition, Some(row.into()));
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Queries {
     /// How far the rows of every partition are complete; without any partition before the first flush of all.
     ///
@@ -55,57 +117,8 @@ impl Queries {
     /// What ClickHouse said.
     pub async fn frontiers(&self) -> Result<Frontiers, StoreError> {
         let count = self.partition_count().await?.unwrap_or(0);
-        let partitions = self.frontiers_of(&(0..count).collect()).await?.into_values().collect();
+        let partitions = self.recent_frontiers.source().ask(&(0..count).collect()).await?.into_values().collect();
         Ok(Frontiers { epoch: self.epoch, partitions })
-    }
-
-    /// The same of these partitions, by partition; others that are known come with them.
-    pub(super) async fn frontiers_of(
-        &self,
-        partitions: &BTreeSet<u32>,
-    ) -> Result<BTreeMap<u32, Option<Frontier>>, StoreError> {
-        let mut found: BTreeMap<u32, Option<Frontier>> =
-            partitions.iter().map(|partition| (*partition, None)).collect();
-        let known: Vec<(u32, u64)> = self.known_frontiers().iter().map(|(place, offset)| (*place, *offset)).collect();
-        for asked in known.chunks(PARTITIONS_A_STATEMENT) {
-            let conditions = vec![KNOWN_FRONTIER; asked.len()].join(" OR ");
-            let statement = include_str!("known_frontiers.sql").replace(KNOWN_FRONTIER, &conditions);
-            let query = self.statements.hurried.query(&statement).bind(self.epoch.get()).bind(&self.topic);
-            let query = asked.iter().fold(query, |query, (partition, offset)| query.bind(partition).bind(offset));
-            self.take_frontiers(query, &mut found).await?;
-        }
-        let unknown = found.iter().filter(|(_, frontier)| frontier.is_none());
-        let unknown: Vec<u32> = unknown.map(|(partition, _)| *partition).collect();
-        for asked in unknown.chunks(PARTITIONS_A_STATEMENT) {
-            let one = concat!("(", include_str!("frontier.sql"), ")");
-            let statement = vec![one; asked.len()].join(" UNION ALL ");
-            let query = asked.iter().fold(self.statements.hurried.query(&statement), |query, partition| {
-                query.bind(self.epoch.get()).bind(&self.topic).bind(partition)
-            });
-            self.take_frontiers(query, &mut found).await?;
-        }
-        let is_known =
-            |(partition, frontier): (&u32, &Option<Frontier>)| Some((*partition, (*frontier)?.next_offset.get()));
-        *self.known_frontiers() = found.iter().filter_map(is_known).collect();
-        Ok(found)
-    }
-
-    /// Puts the rows of an answer in their places.
-    async fn take_frontiers(
-        &self,
-        query: Query,
-        found: &mut BTreeMap<u32, Option<Frontier>>,
-    ) -> Result<(), StoreError> {
-        for row in self.statements.reading("ledger").bounded(query.fetch_all::<FrontierRow>()).await? {
-            found.insert(row.partition, Some(row.into()));
-        }
-        Ok(())
-    }
-
-    /// Up to where partitions were complete when they were last asked for: where to look on from. They never go back; where
-    /// they did all the same (another database under the same name), the row is not found and looked for anew.
-    fn known_frontiers(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
-        self.known_frontiers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the ledgers of the partitions of generations from `first` on and before the current one end, by generation

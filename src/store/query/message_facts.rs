@@ -10,9 +10,6 @@ use crate::fold::fact::ReceiptKind;
 use crate::store::fact_text::message_key;
 use crate::store::{FactSays, FactText, StoreError};
 
-/// A statement about so few messages is done sooner by one thread than two threads agree who reads what.
-const MOST_KEYS_OF_A_THREAD: usize = 20;
-
 /// Which message: two of one id in different conversations are different messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageKey {
@@ -116,7 +113,7 @@ impl Statements {
     /// What is known of each; `None` where there is no such message.
     pub(super) async fn message_facts(self, asked: Vec<MessageKey>) -> Result<Vec<Option<MessageFacts>>, StoreError> {
         let keys: BTreeSet<u64> = asked.iter().map(|key| message_key(&key.conversation, &key.message)).collect();
-        let client = if keys.len() > MOST_KEYS_OF_A_THREAD { &self.hurried } else { &self.hurried_by_a_thread };
+        let client = self.hurried_for(keys.len());
         // A key alone is told by equality: that makes the statement cheaper.
         let query = match keys.first() {
             Some(key) if keys.len() == 1 => client.query(include_str!("message_facts_of_one.sql")).bind(key),

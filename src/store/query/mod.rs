@@ -21,8 +21,7 @@ mod statements;
 mod unread_conversations;
 mod user_data;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::Client;
@@ -42,12 +41,13 @@ pub use policy::StoredPolicyVersion;
 pub use rejections::{RejectedRecord, RejectedRecords, RejectionPosition, RejectionSelection};
 pub use roster_history::{MembershipChange, RosterHistory};
 pub use selection::{ReaderPosition, ReaderRow, Snapshot};
-pub use single_state::{CoveringMarks, ReadSource, SingleState};
+pub use single_state::{CoveringMarks, ReadSource, SingleMarks, SingleState};
 pub use unread_conversations::UnreadConversation;
 pub use user_data::MetErasure;
 
 use self::conversation_frontiers::RecentFrontiers;
 use self::export::Exports;
+use self::frontiers::FrontierSource;
 use self::known_rosters::{KnownRosters, known_rosters};
 use self::shared_statements::SharedStatements;
 use self::statements::{Reading, StatementGate, limited};
@@ -67,9 +67,7 @@ pub struct Queries {
     topic: String,
     /// Fixed for the life of a topic, so it is asked for until it is known, and then never again.
     partitions: OnceCell<u32>,
-    /// The offsets up to which partitions were complete when last asked for.
-    known_frontiers: Mutex<BTreeMap<u32, u64>>,
-    recent_frontiers: RecentFrontiers,
+    recent_frontiers: Arc<RecentFrontiers>,
     known_rosters: KnownRosters,
     shared_facts: SharedStatements<MessageKey, Option<MessageFacts>>,
     sizes: Histogram,
@@ -87,7 +85,15 @@ struct Statements {
     gate: Arc<StatementGate>,
 }
 
+/// A statement about so few messages or groups is done sooner by one thread than two threads agree who reads what.
+const MOST_KEYS_OF_A_THREAD: usize = 20;
+
 impl Statements {
+    /// For a question about so many messages or groups.
+    fn hurried_for(&self, keys: usize) -> &Client {
+        if keys > MOST_KEYS_OF_A_THREAD { &self.hurried } else { &self.hurried_by_a_thread }
+    }
+
     fn reading<'a>(&'a self, table: &'a str) -> Reading<'a> {
         Reading { attempt: Attempt { doing: "reading", target: table, timeout: self.timeout }, gate: &self.gate }
     }
@@ -134,14 +140,16 @@ impl Queries {
             gate: Arc::new(gate),
         };
         let of_facts = statements.clone();
+        let (epoch, topic) = (Epoch::new(config.kafka.epoch), config.kafka.topics.events.clone());
+        let frontiers = FrontierSource::new(statements.clone(), epoch, topic.clone());
+        let recent_frontiers = RecentFrontiers::new(frontiers, Duration::from_millis(config.api.as_of_max_age_ms));
         Self {
             statements,
             exports: Exports::new(config),
-            epoch: Epoch::new(config.kafka.epoch),
-            topic: config.kafka.topics.events.clone(),
+            epoch,
+            topic,
             partitions: OnceCell::new(),
-            known_frontiers: Mutex::default(),
-            recent_frontiers: RecentFrontiers::new(Duration::from_millis(config.api.as_of_max_age_ms)),
+            recent_frontiers: Arc::new(recent_frontiers),
             known_rosters: known_rosters(config.api.roster_cache_bytes),
             shared_facts: SharedStatements::new(&waiting, &sizes, move |asked| {
                 of_facts.clone().message_facts(asked).boxed()
@@ -171,8 +179,12 @@ impl Queries {
         if let Some(partitions) = self.partitions.get() {
             return Ok(Some(*partitions));
         }
-        let query =
-            self.statements.hurried.query(include_str!("partition_count.sql")).bind(self.epoch.get()).bind(&self.topic);
+        let query = self
+            .statements
+            .hurried_by_a_thread
+            .query(include_str!("partition_count.sql"))
+            .bind(self.epoch.get())
+            .bind(&self.topic);
         let found = self.statements.reading("ledger").bounded(query.fetch_optional::<u32>()).await?;
         if let Some(partitions) = found {
             // Another request may have been first, with the same number.

@@ -93,8 +93,8 @@ impl Queries {
         if conversations.is_empty() {
             return Ok(histories);
         }
-        let query =
-            self.statements.hurried.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
+        let client = self.statements.hurried_for(conversations.len());
+        let query = client.query(include_str!("roster_histories.sql")).bind(app.as_str()).bind(conversations);
         for row in self.statements.reading("roster_changes").bounded(query.fetch_all::<HistoryRow>()).await? {
             let change = MembershipChange {
                 place: Epoch::new(row.epoch).order(Offset::new(row.offset)),

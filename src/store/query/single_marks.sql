@@ -2,5 +2,5 @@
 -- reader, as analysing a statement costs more than its rows.
 SELECT conversation, reader, at, epoch, offset
 FROM marks
-WHERE app = ? AND conversation IN ? AND chat = 'single'
+WHERE app = ? AND conversation IN ?
     AND at >= fromUnixTimestamp64Milli(toInt64(?), 'UTC') AND at <= fromUnixTimestamp64Milli(toInt64(?), 'UTC')

@@ -50,6 +50,16 @@ struct MarkRow {
 /// A mark: where it stands, as in [`StoredMessage::place`], and its time.
 type Mark = (u64, EventTime);
 
+/// Marks of single chats.
+#[derive(Debug, Default)]
+pub struct SingleMarks {
+    /// By conversation and reader, in no order.
+    by_conversation: HashMap<String, HashMap<String, Vec<Mark>>>,
+}
+
+/// How many marks may come along for nothing.
+const MOST_MARKS_AHEAD: usize = 20_000;
+
 impl CoveringMarks {
     /// What the marks of its recipient say of a message. Marks of a reader only grow, so nothing further can matter.
     fn of(message: &StoredMessage, marks: &[Mark]) -> Self {
@@ -91,42 +101,62 @@ impl SingleState {
     }
 }
 
+impl SingleMarks {
+    /// Takes rows in no order.
+    fn of(rows: Vec<MarkRow>) -> Self {
+        let mut marks = Self::default();
+        for row in rows {
+            let mark = (Epoch::new(row.epoch).order(Offset::new(row.offset)), EventTime::from_millis(row.at));
+            marks.by_conversation.entry(row.conversation).or_default().entry(row.reader).or_default().push(mark);
+        }
+        marks
+    }
+
+    /// What those of its recipient say of a message.
+    pub fn covering(&self, message: &StoredMessage) -> CoveringMarks {
+        let of_recipient =
+            self.by_conversation.get(&message.key.conversation).and_then(|it| it.get(&message.recipient));
+        of_recipient.map_or_else(CoveringMarks::default, |marks| CoveringMarks::of(message, marks))
+    }
+}
+
 impl Queries {
-    /// What the recipients' marks say of messages of single chats, in the order of the messages.
+    /// The marks that may cover these messages of single chats.
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub async fn covering_marks(
-        &self,
-        app: AppId<'_>,
-        messages: &[&StoredMessage],
-    ) -> Result<Vec<CoveringMarks>, StoreError> {
+    pub async fn single_marks(&self, app: AppId<'_>, messages: &[&StoredMessage]) -> Result<SingleMarks, StoreError> {
         // No mark in front of a message can be later than it by more than this: the watermark would have passed the message.
         let reach = |message: &&StoredMessage| {
             message.sent_at.plus_millis(message.validity_millis.max(LATENESS_MILLIS)).millis()
         };
         let first = messages.iter().map(|message| message.sent_at.millis()).min();
-        let (Some(first), Some(last)) = (first, messages.iter().map(reach).max()) else { return Ok(Vec::new()) };
-
+        let (Some(first), Some(last)) = (first, messages.iter().map(reach).max()) else {
+            return Ok(SingleMarks::default());
+        };
         let conversations: BTreeSet<&str> = messages.iter().map(|message| message.key.conversation.as_str()).collect();
-        let query = self
-            .statements
-            .hurried
-            .query(include_str!("single_marks.sql"))
-            .bind(app.as_str())
-            .bind(conversations)
-            .bind(first)
-            .bind(last);
-        let rows = self.statements.reading("marks").bounded(query.fetch_all::<MarkRow>()).await?;
-        let mut by_reader: HashMap<(&str, &str), Vec<Mark>> = HashMap::new();
-        for row in &rows {
-            let mark = (Epoch::new(row.epoch).order(Offset::new(row.offset)), EventTime::from_millis(row.at));
-            by_reader.entry((&row.conversation, &row.reader)).or_default().push(mark);
+        let client = self.statements.hurried_for(conversations.len());
+        let query = client.query(include_str!("single_marks.sql")).bind(app.as_str()).bind(conversations);
+        let query = query.bind(first).bind(last);
+        let rows = self.statements.reading("marks").bounded(query.fetch_all()).await?;
+        Ok(SingleMarks::of(rows))
+    }
+
+    /// All marks of these single chats, while their messages are looked for: not yet knowing of when. `None` where there are
+    /// too many, or they cannot be read; who needs them asks by message then.
+    pub async fn single_marks_ahead(&self, app: AppId<'_>, conversations: &BTreeSet<&str>) -> Option<SingleMarks> {
+        if conversations.is_empty() {
+            return Some(SingleMarks::default());
         }
-        let marks = messages.iter().map(|message| {
-            let of_recipient = by_reader.get(&(message.key.conversation.as_str(), message.recipient.as_str()));
-            of_recipient.map_or_else(CoveringMarks::default, |marks| CoveringMarks::of(message, marks))
-        });
-        Ok(marks.collect())
+        let client = self.statements.hurried_for(conversations.len());
+        let query = client.query(include_str!("single_marks_ahead.sql")).bind(app.as_str()).bind(conversations);
+        let query = query.bind(MOST_MARKS_AHEAD + 1);
+        match self.statements.reading("marks").bounded(query.fetch_all::<MarkRow>()).await {
+            Ok(rows) => (rows.len() <= MOST_MARKS_AHEAD).then(|| SingleMarks::of(rows)),
+            Err(error) => {
+                tracing::debug!(%error, "marks were not read ahead");
+                None
+            }
+        }
     }
 }
