@@ -89,15 +89,12 @@ pub(crate) async fn query_receipts(
         Question::Single { .. } => None,
     });
     let groups: BTreeMap<&str, u64> = groups.collect();
-    let singles: BTreeSet<&str> = keys
-        .iter()
-        .map(|key| key.conversation.as_str())
-        .filter(|conversation| !groups.contains_key(conversation))
-        .collect();
-    let (found, (), marks) = tokio::join!(
+    let of_chats = keys.iter().map(|key| key.conversation.as_str());
+    let single_chats: BTreeSet<&str> = of_chats.filter(|conversation| !groups.contains_key(conversation)).collect();
+    let (found, (), marks_ahead) = tokio::join!(
         state.queries.message_facts(&keys),
         state.queries.read_rosters_ahead(access.app(), &groups),
-        state.queries.single_marks_ahead(access.app(), &singles),
+        state.queries.single_marks_ahead(access.app(), &single_chats),
     );
     let found = found?;
     let viewing = state.viewing(&access, found.values().map(|facts| &facts.message)).await?;
@@ -112,12 +109,10 @@ pub(crate) async fn query_receipts(
     let rosters = asked_rosters(group_lists);
     let messages = found.values().map(|facts| &facts.message).filter(is_visible);
     let singles: Vec<&StoredMessage> = messages.filter(|message| message.chat == Chat::Single).collect();
-    let (rosters, marks) = tokio::try_join!(state.queries.rosters(access.app(), &rosters), async {
-        match marks {
-            Some(marks) => Ok(marks),
-            None => state.queries.single_marks(access.app(), &singles).await,
-        }
-    },)?;
+    let (rosters, marks) = tokio::try_join!(
+        state.queries.rosters(access.app(), &rosters),
+        state.queries.single_marks(access.app(), &singles, marks_ahead),
+    )?;
     let surroundings = Surroundings { rosters, marks };
 
     let mut as_of = as_of.into_iter();

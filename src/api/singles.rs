@@ -1,5 +1,6 @@
 //! Whether a message of a single chat was delivered and read, and when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -138,9 +139,13 @@ pub(crate) async fn single_message(
     let conversation = conversation_key(access.app(), &path.a, &path.b);
     let as_of = state.queries.frontier(&conversation).await?.map(AsOf::from);
     let key = MessageKey { conversation, message: path.message };
-    let mut found = state.queries.message_facts(std::slice::from_ref(&key)).await?;
-    let MessageFacts { message, receipts, recall } = found.remove(&key).ok_or(ApiError::NotFound)?;
-    let marks = state.queries.single_marks(access.app(), &[&message]).await?;
+    let single_chat = BTreeSet::from([key.conversation.as_str()]);
+    let (found, marks_ahead) = tokio::join!(
+        state.queries.message_facts(std::slice::from_ref(&key)),
+        state.queries.single_marks_ahead(access.app(), &single_chat),
+    );
+    let MessageFacts { message, receipts, recall } = found?.remove(&key).ok_or(ApiError::NotFound)?;
+    let marks = state.queries.single_marks(access.app(), &[&message], marks_ahead).await?;
     let became = SingleState::of(&message, &receipts, recall, marks.covering(&message));
     Ok(Json(SingleMessageStatus::new(&message, recall, became, as_of)))
 }

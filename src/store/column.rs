@@ -291,7 +291,7 @@ mod tests {
             let lines: Vec<&str> = definitions.lines().map(str::trim).chain(added).collect();
             let defined = lines.iter().filter(|line| !line.starts_with("--")).filter_map(|line| {
                 let (name, of_type) = line.split_once(' ')?;
-                let is_written = !["MATERIALIZED", "DEFAULT", " ALIAS "].iter().any(|word| of_type.contains(word));
+                let is_written = !["MATERIALIZED", "DEFAULT"].iter().any(|word| of_type.contains(word));
                 let is_column = !["CREATE", "INDEX"].contains(&name);
                 (is_written && is_column)
                     .then(|| (name, of_type.trim_start().replace("LowCardinality(String)", "String")))

@@ -59,7 +59,7 @@ pub struct Eraser {
 #[derive(Clone, Copy, Debug)]
 struct Subject {
     table: Table,
-    /// The column of the user.
+    /// The column of the user, or what tells him from a text.
     user: &'static str,
     /// Whether the record may stand elsewhere than the row: then it has columns of its own.
     has_own_place: bool,

@@ -1,5 +1,8 @@
 //! Many messages asked for at once: each answered as its own path answers it, by a fixed number of statements.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use seenby::policy::Viewers;
 use serde_json::{Value, json};
 
@@ -227,4 +230,55 @@ fn a_hundred_items_take_as_many_statements_as_one() {
     assert_eq!(one, 4);
     // Nothing was flushed since the rosters were read.
     assert_eq!(statements(&hundred), 3);
+}
+
+#[test]
+fn a_single_chat_with_more_marks_than_are_read_ahead_is_answered_the_same() {
+    let relay = FaultyClickHouse::before(clickhouse::url());
+    let mut api = TestApi::with_config("batch_marks", |config| config.clickhouse.url.clone_from(&relay.url));
+    fill(&mut api);
+    let items = json!([{"single": ["alice", "bob"], "message": "s1"}, {"single": ["alice", "bob"], "message": "s2"}]);
+    let path = "/v1/org/app/singles/alice/bob/messages/s2";
+    let answers = |api: &TestApi| {
+        let before = relay.statements();
+        let (batch, one) = (ask(api, SERVICE, &items), api.get(path, SERVICE).body);
+        (batch, one, relay.statements() - before)
+    };
+    // How many partitions there are is asked once.
+    answers(&api);
+    let (batch, one, statements) = answers(&api);
+    assert_eq!((&batch[1]["read_source"], &one["read_source"]), (&json!("conversation"), &json!("conversation")));
+    // Freshness, what is known of the messages, marks.
+    assert_eq!(statements, 2 * 3);
+
+    api.store.execute(
+        "INSERT INTO marks \
+            (app, conversation, epoch, partition, offset, own_offset, chat, reader, at, ack_id, record_time) \
+         SELECT app, conversation, epoch, partition, offset, 1000000 + number, chat, reader, \
+            at - INTERVAL 400 DAY, ack_id, record_time \
+         FROM marks CROSS JOIN numbers(5000) AS numbers WHERE chat = 'single'",
+    );
+    let (crowded_batch, crowded_one, statements) = answers(&api);
+    assert_eq!((crowded_batch, crowded_one), (batch, one));
+    assert_eq!(statements, 2 * 4, "the marks about the times of the messages come by a statement more");
+}
+
+#[test]
+fn how_far_the_tables_are_complete_is_asked_for_again_before_it_is_too_old() {
+    let mut api = TestApi::with_config("batch_freshness", |config| config.api.as_of_max_age_ms = 6_000);
+    fill(&mut api);
+    let status = |api: &TestApi| api.get("/v1/org/app/groups/g1/messages/m1/readers", SERVICE).status;
+    assert_eq!(status(&api), 200);
+    sleep(Duration::from_millis(3_500));
+    // Half of the age is over: the answer does not wait for what is asked now.
+    assert_eq!(status(&api), 200);
+    sleep(Duration::from_secs(1));
+    api.store.execute("RENAME TABLE ledger TO kept_ledger");
+    sleep(Duration::from_secs(2));
+    // What was asked first is too old by now, but not what was asked after it.
+    assert_eq!(status(&api), 200);
+    sleep(Duration::from_secs(4));
+    assert_eq!(status(&api), 500, "it is asked for again, and told");
+    api.store.execute("RENAME TABLE kept_ledger TO ledger");
+    assert_eq!(status(&api), 200);
 }

@@ -1,11 +1,8 @@
 //! How far the rows of some conversations' partitions are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Mutex;
 
 use super::frontiers::FrontierSource;
 use super::{Frontier, Queries};
@@ -13,14 +10,16 @@ use crate::event::partition_of;
 use crate::store::StoreError;
 
 /// What was found a moment ago. Half of the work of a small question would be asking how far its partition is complete,
-/// and an answer may say less than it knows: so questions that come shortly after one another share one statement. While
-/// questions come, none waits for it: it is asked again before it is too old.
+/// and an answer may say less than it knows: so questions that come shortly after one another share one statement. A
+/// question that finds half of the age over has it asked for again and does not wait for that; so where questions come
+/// often, hardly any waits.
 #[derive(Debug)]
 pub(super) struct RecentFrontiers {
     source: FrontierSource,
     max_age: Duration,
     found: Mutex<Found>,
-    is_asking_ahead: AtomicBool,
+    /// Held while somebody asks.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// By partition; `None` before its first flush.
@@ -34,10 +33,10 @@ struct Found {
 impl RecentFrontiers {
     /// What is older than that is not good any more.
     pub(super) fn new(source: FrontierSource, max_age: Duration) -> Self {
-        Self { source, max_age, found: Mutex::default(), is_asking_ahead: AtomicBool::new(false) }
+        Self { source, max_age, found: Mutex::default(), asking: Arc::default() }
     }
 
-    /// What is asked anew each time.
+    /// Asks ClickHouse, whatever was found a moment ago.
     pub(super) fn source(&self) -> &FrontierSource {
         &self.source
     }
@@ -46,53 +45,57 @@ impl RecentFrontiers {
     async fn of(self: &Arc<Self>, homes: &[u32]) -> Result<Vec<Option<Frontier>>, StoreError> {
         let partitions: BTreeSet<u32> = homes.iter().copied().collect();
         let now = Instant::now();
-        // Who comes while nothing good is there waits for the answer of who came first.
-        let mut found = self.found.lock().await;
-        if !found.answers(&partitions, now, self.max_age) {
-            *found = self.ask(&partitions).await?;
-        } else if !found.answers(&partitions, now, self.max_age * ASKED_AGAIN_AT.0 / ASKED_AGAIN_AT.1) {
-            self.ask_ahead(found.frontiers.keys().copied().collect());
+        if self.has_found(&partitions, now, self.max_age) {
+            if !self.has_found(&partitions, now, self.max_age / 2) {
+                self.ask_ahead();
+            }
+        } else {
+            // Who comes while somebody asks waits for that answer.
+            let _asking = self.asking.lock().await;
+            if !self.has_found(&partitions, now, self.max_age) {
+                self.ask(&partitions).await?;
+            }
         }
+        let found = self.found();
         Ok(homes.iter().map(|home| found.frontiers.get(home).copied().flatten()).collect())
     }
 
-    async fn ask(&self, partitions: &BTreeSet<u32>) -> Result<Found, StoreError> {
-        let asked_at = Some(Instant::now());
-        Ok(Found { asked_at, frontiers: self.source.ask(partitions).await? })
-    }
-
-    /// Asks while questions go on with what is there.
-    fn ask_ahead(self: &Arc<Self>, partitions: BTreeSet<u32>) {
-        if self.is_asking_ahead.swap(true, Ordering::AcqRel) {
-            return;
-        }
+    /// Asks while questions go on with what is there, unless somebody does.
+    fn ask_ahead(self: &Arc<Self>) {
+        let Ok(asking) = Arc::clone(&self.asking).try_lock_owned() else { return };
         let recent = Arc::clone(self);
         tokio::spawn(async move {
-            match recent.ask(&partitions).await {
-                Ok(asked) => recent.found.lock().await.renew(asked),
+            let partitions = recent.found().frontiers.keys().copied().collect();
+            if let Err(error) = recent.ask(&partitions).await {
                 // Whoever needs it when it is too old asks again, and is told.
-                Err(error) => tracing::debug!(%error, "frontiers were not asked for ahead"),
+                tracing::debug!(%error, "frontiers were not asked for ahead");
             }
-            recent.is_asking_ahead.store(false, Ordering::Release);
+            drop(asking);
         });
     }
-}
 
-/// At which part of its greatest age it is asked for again.
-const ASKED_AGAIN_AT: (u32, u32) = (3, 4);
+    /// One at a time: nothing may be replaced by what was asked for before it.
+    async fn ask(&self, partitions: &BTreeSet<u32>) -> Result<(), StoreError> {
+        let asked_at = Some(Instant::now());
+        let frontiers = self.source.ask(partitions).await?;
+        *self.found() = Found { asked_at, frontiers };
+        Ok(())
+    }
+
+    fn has_found(&self, partitions: &BTreeSet<u32>, now: Instant, max_age: Duration) -> bool {
+        self.found().answers(partitions, now, max_age)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Found {
     /// Whether this can be told to who asks at `now` for these partitions.
     fn answers(&self, partitions: &BTreeSet<u32>, now: Instant, max_age: Duration) -> bool {
         self.asked_at.is_some_and(|asked_at| now.saturating_duration_since(asked_at) <= max_age)
             && partitions.iter().all(|partition| self.frontiers.contains_key(partition))
-    }
-
-    /// Takes what was asked for, unless something newer came meanwhile.
-    fn renew(&mut self, asked: Self) {
-        if asked.asked_at > self.asked_at {
-            *self = asked;
-        }
     }
 }
 
@@ -138,19 +141,5 @@ mod tests {
         assert!(!found.answers(&partitions(&[0]), now + age * 2, age));
         assert!(!found.answers(&partitions(&[0]), now + Duration::from_nanos(1), Duration::ZERO));
         assert!(!Found::default().answers(&partitions(&[]), now, age));
-    }
-
-    #[test]
-    fn what_was_asked_earlier_does_not_replace_what_was_asked_later() {
-        let now = Instant::now();
-        let asked = |seconds, partition| Found {
-            asked_at: Some(now + Duration::from_secs(seconds)),
-            frontiers: BTreeMap::from([(partition, None)]),
-        };
-        let mut found = Found::default();
-        for (seconds, partition) in [(2, 0), (1, 1), (3, 2)] {
-            found.renew(asked(seconds, partition));
-        }
-        assert_eq!((found.asked_at, found.frontiers), (asked(3, 2).asked_at, asked(3, 2).frontiers));
     }
 }

@@ -57,8 +57,9 @@ pub struct SingleMarks {
     by_conversation: HashMap<String, HashMap<String, Vec<Mark>>>,
 }
 
-/// How many marks may come along for nothing.
-const MOST_MARKS_AHEAD: usize = 20_000;
+/// Of how many chats marks are read ahead, and how many: what is too much is read for nothing.
+const MOST_CHATS_AHEAD: usize = 20;
+const MOST_MARKS_AHEAD: usize = 5_000;
 
 impl CoveringMarks {
     /// What the marks of its recipient say of a message. Marks of a reader only grow, so nothing further can matter.
@@ -121,11 +122,20 @@ impl SingleMarks {
 }
 
 impl Queries {
-    /// The marks that may cover these messages of single chats.
+    /// The marks that may cover these messages of single chats: those read ahead, or else, where that was not done, those
+    /// about the times of the messages.
     ///
     /// # Errors
     /// What ClickHouse said.
-    pub async fn single_marks(&self, app: AppId<'_>, messages: &[&StoredMessage]) -> Result<SingleMarks, StoreError> {
+    pub async fn single_marks(
+        &self,
+        app: AppId<'_>,
+        messages: &[&StoredMessage],
+        ahead: Option<SingleMarks>,
+    ) -> Result<SingleMarks, StoreError> {
+        if let Some(ahead) = ahead {
+            return Ok(ahead);
+        }
         // No mark in front of a message can be later than it by more than this: the watermark would have passed the message.
         let reach = |message: &&StoredMessage| {
             message.sent_at.plus_millis(message.validity_millis.max(LATENESS_MILLIS)).millis()
@@ -142,17 +152,23 @@ impl Queries {
         Ok(SingleMarks::of(rows))
     }
 
-    /// All marks of these single chats, while their messages are looked for: not yet knowing of when. `None` where there are
-    /// too many, or they cannot be read; who needs them asks by message then.
+    /// All marks of these single chats, while their messages are looked for: when those were sent is not known yet. `None`
+    /// where there are too many chats or marks, or these cannot be read.
     pub async fn single_marks_ahead(&self, app: AppId<'_>, conversations: &BTreeSet<&str>) -> Option<SingleMarks> {
         if conversations.is_empty() {
             return Some(SingleMarks::default());
         }
-        let client = self.statements.hurried_for(conversations.len());
-        let query = client.query(include_str!("single_marks_ahead.sql")).bind(app.as_str()).bind(conversations);
-        let query = query.bind(MOST_MARKS_AHEAD + 1);
+        if conversations.len() > MOST_CHATS_AHEAD {
+            return None;
+        }
+        let query = self.statements.hurried_by_a_thread.query(include_str!("single_marks_ahead.sql"));
+        let query = query.bind(app.as_str()).bind(conversations).bind(MOST_MARKS_AHEAD + 1);
         match self.statements.reading("marks").bounded(query.fetch_all::<MarkRow>()).await {
-            Ok(rows) => (rows.len() <= MOST_MARKS_AHEAD).then(|| SingleMarks::of(rows)),
+            Ok(rows) if rows.len() <= MOST_MARKS_AHEAD => Some(SingleMarks::of(rows)),
+            Ok(_) => {
+                tracing::debug!("single chats have more than {MOST_MARKS_AHEAD} marks: those are asked for by message");
+                None
+            }
             Err(error) => {
                 tracing::debug!(%error, "marks were not read ahead");
                 None
