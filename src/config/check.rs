@@ -126,11 +126,7 @@ impl Config {
             "clickhouse.cluster",
             "must be empty, or of letters, digits and '_' and not begin with a digit",
         )?;
-        require(
-            (-20..=19).contains(&clickhouse.insert_niceness),
-            "clickhouse.insert_niceness",
-            "must be from -20 to 19",
-        )?;
+        require_niceness(clickhouse.insert_niceness, "clickhouse.insert_niceness")?;
         require(clickhouse.timeout_ms >= 1, "clickhouse.timeout_ms", "must be at least 1")
     }
 
@@ -164,11 +160,7 @@ impl Config {
             "needs auth.jwt.hs256_secret, which its tokens are signed with",
         )?;
         require(api.max_concurrent_statements >= 1, "api.max_concurrent_statements", "must be at least 1")?;
-        require(
-            (-20..=19).contains(&api.query.thread_niceness),
-            "api.query.thread_niceness",
-            "must be from -20 to 19",
-        )?;
+        require_niceness(api.query.thread_niceness, "api.query.thread_niceness")?;
         require(
             api.query.max_execution_time_ms <= api.timeout_ms,
             "api.query.max_execution_time_ms",
@@ -190,6 +182,10 @@ impl Config {
 
 pub(super) fn require(holds: bool, key: &str, rule: &str) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::Invalid { key: key.to_owned(), rule: rule.to_owned() }) }
+}
+
+fn require_niceness(niceness: i8, key: &str) -> Result<(), ConfigError> {
+    require((-20..=19).contains(&niceness), key, "must be from -20 to 19")
 }
 
 /// What ClickHouse takes as a name without quotes, so that no statement needs quoting rules.

@@ -73,7 +73,7 @@ impl Forgotten {
 }
 
 /// One life of a message.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct NamedMessage {
     conversation: String,
     message: String,
@@ -81,6 +81,7 @@ struct NamedMessage {
 }
 
 /// Whom and what a row is about; what it does not name is empty.
+#[derive(Debug, Default)]
 struct Subject {
     app: String,
     user: String,
@@ -118,15 +119,14 @@ impl Subject {
 
     /// Of a text that is none, whatever is named is empty.
     fn of_fact(text: &str, record: (u64, u64, u64)) -> Self {
-        let fact = FactText::parse(text);
-        let named = |name: fn(&FactText<'_>) -> String| fact.as_ref().map_or_else(String::new, name);
+        let Some(fact) = FactText::parse(text) else { return Self { record, ..Self::default() } };
         Self {
-            app: named(|fact| fact.app().to_owned()),
-            user: named(|fact| fact.user.to_owned()),
+            app: fact.app().to_owned(),
+            user: fact.user.to_owned(),
             message: NamedMessage {
-                conversation: named(|fact| fact.conversation.to_owned()),
-                message: named(|fact| fact.message.to_owned()),
-                sent_at: fact.as_ref().map_or(0, |fact| fact.sent_at.millis()),
+                conversation: fact.conversation.to_owned(),
+                message: fact.message.to_owned(),
+                sent_at: fact.sent_at.millis(),
             },
             record,
         }
