@@ -183,8 +183,8 @@ pub struct ApiConfig {
     /// Statements that run in ClickHouse at once; further ones wait, for as long as their request may take.
     pub max_concurrent_statements: u32,
     /// How old `as_of` of an answer may be, in ms: questions that come so shortly after one another ask for it once, and who
-    /// finds it half as old as that has it asked for again without waiting. It then says less than the answer knows, never more. 0
-    /// asks with every question.
+    /// finds it half as old as that has it asked for again without waiting. It then says less than the answer knows, never
+    /// more. 0 asks with every question.
     pub as_of_max_age_ms: u64,
     /// Bytes of memory for who was a member of which group when. What is kept saves a statement a list; who was asked to read
     /// a message does not change any more. 0 keeps nothing.

@@ -80,7 +80,8 @@ impl Part {
     }
 
     /// Runs `seenby dev NAME` and gives the address that it listens on.
-    fn dev(mut command: Command, name: &str, folder: &Path) -> (Self, String) {
+    fn dev(program: &Path, niceness: u8, name: &str, folder: &Path) -> (Self, String) {
+        let mut command = at_niceness(program, niceness);
         command.args(["dev", name, "--exit-with-stdin", "--dir"]).arg(folder.join(name));
         let mut part = Self::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let output = part.process.stdout.take().expect("standard output is piped");
@@ -131,27 +132,21 @@ impl Parts {
         let folder = folder.canonicalize().expect("the folder is there");
         let loaded_mark = folder.join("loaded");
 
-        let (kafka, brokers) = Part::dev(stepping_back(program, settings.niceness), "kafka", &folder);
-        let (clickhouse, clickhouse_url) = Part::dev(Command::new(program), "clickhouse", &folder);
+        let (kafka, brokers) = Part::dev(program, settings.niceness, "kafka", &folder);
+        let (clickhouse, clickhouse_url) = Part::dev(program, 0, "clickhouse", &folder);
         let (api_port, metrics_port) = free_ports();
         let config = folder.join("seenby.toml");
         fs::write(&config, configuration(&brokers, &clickhouse_url, api_port, metrics_port)).expect("a file");
-        let seenby = |mut process: Command, command: &str| {
+        let seenby = |niceness, command: &str| {
+            let mut process = at_niceness(program, niceness);
             process.arg("--config").arg(&config).arg(command).stdin(Stdio::null());
             process
         };
-        assert!(
-            seenby(Command::new(program), "migrate")
-                .stdout(Stdio::null())
-                .status()
-                .expect("the program starts")
-                .success(),
-            "migrate"
-        );
+        assert!(seenby(0, "migrate").stdout(Stdio::null()).status().expect("the program starts").success(), "migrate");
         let parts = Self {
             is_new: !loaded_mark.exists(),
-            worker: Part::start(&mut seenby(stepping_back(program, settings.niceness), "worker")),
-            api: Part::start(&mut seenby(Command::new(program), "api")),
+            worker: Part::start(&mut seenby(settings.niceness, "worker")),
+            api: Part::start(&mut seenby(0, "api")),
             kafka,
             clickhouse,
             tables: Client::default()
@@ -198,7 +193,7 @@ impl Parts {
     }
 
     fn simulate(&self, rate: u32, events: u64, days: u32, groups: u32, seed: u64) -> Part {
-        let mut command = stepping_back(&self.program, self.niceness);
+        let mut command = at_niceness(&self.program, self.niceness);
         command.arg("--config").arg(&self.config).arg("simulate").stdin(Stdio::null());
         for (name, number) in [
             ("--rate", u64::from(rate)),
@@ -270,8 +265,8 @@ impl Parts {
     }
 }
 
-/// A program that others go before where processors are scarce.
-fn stepping_back(program: &Path, niceness: u8) -> Command {
+/// A program that others go before where processors are scarce, unless it is 0.
+fn at_niceness(program: &Path, niceness: u8) -> Command {
     let mut command = Command::new("nice");
     command.args(["-n", &niceness.to_string()]).arg(program);
     command
